@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""stf-infer: run trained spatiotemporal-fusion networks over whole satellite scenes.
+
+    import stf_infer
+
+    with stf_infer.open("NAME.stf") as model:
+        model.fuse("F2.tif", fine_t1="F1.tif", coarse_t1="C1.tif", coarse_t2="C2.tif")
+
+    stf_infer.metrics.evaluate(prediction, truth, data_range=1.0, ratio=16)
+
+Importing this package loads neither an engine nor GDAL nor torch; each comes when it is first needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import datasets, engines, errors, metrics
+    from .bundle import Bundle
+    from .grid import Shape, TilePlan, Window
+    from .model import Model, open
+    from .pipeline import FusionResult
+    from .spec import InputSpec, ModelSpec, OutputSpec, TileRule, Values
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "open": "model",
+    "Model": "model",
+    "Bundle": "bundle",
+    "FusionResult": "pipeline",
+    "Shape": "grid",
+    "TilePlan": "grid",
+    "Window": "grid",
+    "InputSpec": "spec",
+    "ModelSpec": "spec",
+    "OutputSpec": "spec",
+    "TileRule": "spec",
+    "Values": "spec",
+}
+_MODULES = ("datasets", "engines", "errors", "metrics")
+
+__all__ = [
+    "Bundle",
+    "FusionResult",
+    "InputSpec",
+    "Model",
+    "ModelSpec",
+    "OutputSpec",
+    "Shape",
+    "TilePlan",
+    "TileRule",
+    "Values",
+    "Window",
+    "datasets",
+    "engines",
+    "errors",
+    "metrics",
+    "open",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

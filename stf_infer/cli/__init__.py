@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: ``stf-infer VERB``. One file a verb; a verb is imported when it is called.
+
+Exit codes: 0 success, 1 a check failed, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from .. import __version__
+
+# verb: (module that holds a click command of the verb's name, help line)
+VERBS = {
+    "run": (".run", "Fuse a scene with a bundle."),
+    "compare": (".compare", "Measure a prediction against the truth."),
+    "check": (".check", "Prove a bundle on this machine."),
+    "info": (".info", "Show what a bundle wants and gives."),
+    "engines": (".engines", "List the inference backends, or why one is missing."),
+    "demo": (".demo", "Fuse a procedural scene with the embedded network."),
+    "export": ("stf_export.cli", "Turn a trained network into a bundle (extra: export)."),
+    "contract": (".contract", "Print a template of a contract file."),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are imported on first use, so that ``stf-infer info`` never loads torch."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        home, _ = VERBS[name]
+        module = importlib.import_module(home, __name__)
+        command: click.Command = getattr(module, name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="stf-infer")
+def main() -> None:
+    """Run trained spatiotemporal-fusion networks over whole satellite scenes.
+
+    Every verb takes --json: one object on stdout, everything else on stderr.
+    """

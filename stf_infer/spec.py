@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a network wants and gives, in the field's words.
+
+A :class:`ModelSpec` is the whole contract between an exported network and the runtime. It is written by the
+export stage, stored in a bundle's ``item.json`` and obeyed by the pipeline. Nothing in it is executable.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Role = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+KNOWN_ROLES = ("coarse_t1", "fine_t1", "coarse_t2", "coarse_t3", "fine_t3")
+
+# A reflectance outside this range is not a reflectance: the raster holds scaled numbers.
+PLAUSIBLE = {"reflectance": (-1.0, 5.0), "kelvin": (100.0, 500.0)}
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Values(_Frozen):
+    """How a physical value becomes the number that the network sees: ``net = clip(physical) * scale + offset``.
+
+    ``unit`` is the physical unit (``reflectance`` runs from 0 to 1; ``kelvin``; ``1`` for anything without
+    one). ``minimum`` and ``maximum`` clip the physical value before it is scaled (inputs) or after it is
+    scaled back (outputs).
+    """
+
+    unit: str = "reflectance"
+    scale: float = 1.0
+    offset: float = 0.0
+    minimum: float | None = None
+    maximum: float | None = None
+
+    @field_validator("scale")
+    @classmethod
+    def _scale_is_usable(cls, value: float) -> float:
+        if value == 0 or value != value or value in (float("inf"), float("-inf")):
+            raise ValueError("scale must be a finite number other than 0")
+        return value
+
+    @property
+    def plausible(self) -> tuple[float, float] | None:
+        """Range outside of which a physical value of this unit cannot lie, or None if none is known."""
+        return PLAUSIBLE.get(self.unit)
+
+
+class InputSpec(_Frozen):
+    """One input of the network.
+
+    Attributes:
+        role: What the raster is: ``coarse_t1``, ``fine_t1``, ``coarse_t2`` and so on.
+        tensor: Name of the tensor in the graph.
+        bands: Names of the bands, in the network's order.
+        grid: ``fine``: the grid of fine_t1. ``coarse``: the coarse working grid (fine grid / ratio, same origin).
+        from_coarse: For inputs on the fine grid: the raster is first brought to the coarse working grid and then
+            interpolated bilinearly by the runtime, in coordinates of the whole scene. ``align-corners`` puts the
+            first and last coarse centre on the first and last fine centre (what ``align_corners=True`` does to a
+            whole scene), ``half-pixel`` keeps the ground position. None: one warp straight to the fine grid.
+        resampling: How a raster on another grid is warped. ``auto`` averages when pixels shrink in number and
+            interpolates bilinearly otherwise.
+        values: Unit and scaling.
+    """
+
+    role: Role
+    tensor: str
+    bands: tuple[str, ...] = Field(min_length=1)
+    grid: Literal["fine", "coarse"] = "fine"
+    from_coarse: Literal["align-corners", "half-pixel"] | None = None
+    resampling: Literal["auto", "nearest", "bilinear", "cubic", "average"] = "auto"
+    values: Values = Values()
+
+    @model_validator(mode="after")
+    def _from_coarse_needs_the_fine_grid(self) -> InputSpec:
+        if self.from_coarse is not None and self.grid != "fine":
+            raise ValueError("from_coarse is for inputs on the fine grid")
+        return self
+
+    @property
+    def read_grid(self) -> Literal["fine", "coarse"]:
+        """The grid that the raster is read on, before any interpolation by the runtime."""
+        return "coarse" if self.grid == "coarse" or self.from_coarse else "fine"
+
+
+class OutputSpec(_Frozen):
+    """The fine image at t2 that the network gives.
+
+    ``storage_scale`` and ``storage_offset`` are how it is stored as integers:
+    ``physical = stored * storage_scale + storage_offset``.
+    """
+
+    tensor: str
+    bands: tuple[str, ...] = Field(min_length=1)
+    values: Values = Values()
+    storage_scale: float = Field(default=1e-4, gt=0)
+    storage_offset: float = 0.0
+
+
+class TileRule(_Frozen):
+    """How a scene may be cut for this network.
+
+    Attributes:
+        height: Rows of a tile in fine pixels; static in the graph.
+        width: Columns of a tile in fine pixels.
+        stride: Tile origins are multiples of this many fine pixels: the network is equivariant to such shifts only.
+        halo: Fine pixels around a core that the network must see; measured, not typed.
+        mode: ``exact``: cores are cut out, and the tiled result equals the untiled one. ``blend``: an operator sees
+            the whole tile, so overlapping tiles are blended with weights that sum to one.
+        overlap: Fine pixels that neighbouring tiles share in ``blend`` mode.
+        because: Why the mode is ``blend``: the operators or the measurement that say so.
+    """
+
+    height: int = Field(gt=0)
+    width: int = Field(gt=0)
+    stride: int = Field(default=1, gt=0)
+    halo: int = Field(default=0, ge=0)
+    mode: Literal["exact", "blend"] = "exact"
+    overlap: int = Field(default=0, ge=0)
+    because: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _tile_fits_stride(self) -> TileRule:
+        if self.height % self.stride or self.width % self.stride:
+            raise ValueError(f"tile {self.height} x {self.width} is no multiple of the stride {self.stride}")
+        return self
+
+
+class ModelSpec(_Frozen):
+    """The contract of one exported network."""
+
+    name: str
+    network: str
+    ratio: int = Field(default=16, ge=1)
+    inputs: tuple[InputSpec, ...] = Field(min_length=1)
+    output: OutputSpec
+    tile: TileRule
+    options: dict[str, Any] = {}
+    source: str = ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelSpec:
+        roles = [i.role for i in self.inputs]
+        if len(set(roles)) != len(roles):
+            raise ValueError(f"a role is named twice: {roles}")
+        tensors = [i.tensor for i in self.inputs]
+        if len(set(tensors)) != len(tensors):
+            raise ValueError(f"a tensor is named twice: {tensors}")
+        if "fine_t1" not in roles:
+            raise ValueError("fine_t1 is missing: it defines the output grid")
+        if any(i.read_grid == "coarse" for i in self.inputs) and self.tile.stride % self.ratio:
+            raise ValueError(f"tile stride {self.tile.stride} is no multiple of the ratio {self.ratio}")
+        return self
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Roles in the order of the inputs."""
+        return tuple(i.role for i in self.inputs)
+
+    def input(self, role: str) -> InputSpec:
+        """The input with this role; KeyError if there is none."""
+        for spec in self.inputs:
+            if spec.role == role:
+                return spec
+        raise KeyError(role)
+
+    def tensor_shape(self, spec: InputSpec) -> tuple[int, int, int]:
+        """Shape (C, H, W) of one tile of an input in the graph."""
+        divisor = self.ratio if spec.grid == "coarse" else 1
+        return len(spec.bands), self.tile.height // divisor, self.tile.width // divisor
+
+    @property
+    def output_shape(self) -> tuple[int, int, int]:
+        """Shape (C, H, W) of one tile of the output in the graph."""
+        return len(self.output.bands), self.tile.height, self.tile.width
