@@ -21,7 +21,7 @@ VERBS = {
     "engines": (".engines", "List the inference backends, or why one is missing."),
     "demo": (".demo", "Fuse a procedural scene with the embedded network."),
     "export": ("stf_export.cli", "Turn a trained network into a bundle (extra: export)."),
-    "contract": (".contract", "Print a template of a contract file."),
+    "contract": ("stf_export.cli", "Print a template of a contract file."),
 }
 
 

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The export stage: a trained network in, a bundle out. torch and onnx live here and nowhere else.
+
+    import stf_export
+
+    stf_export.export("dcstfn", weights={"green": "green.hdf5"}, bands=["green"], tile=256, out="NAME.stf")
+
+Importing this package does not import torch; its functions do.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import networks
+    from .contract import Contract
+    from .export import export, export_module, export_onnx
+
+_HOME = {"export": "export", "export_module": "export", "export_onnx": "export", "Contract": "contract"}
+
+__all__ = ["Contract", "export", "export_module", "export_onnx", "networks"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+        globals()[name] = value  # the submodule `export` must not shadow the function
+        return value
+    if name == "networks":
+        return importlib.import_module(".networks", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract of a network before it is measured: roles, bands, scaling, grid of each input.
+
+A :class:`Contract` is what a person can state. What must be measured (stride, halo, global operators) is added by
+:mod:`stf_export.probe`; together they make the :class:`stf_infer.spec.ModelSpec` of a bundle. No torch here.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stf_infer.errors import ContractError
+from stf_infer.spec import InputSpec, ModelSpec, OutputSpec, TileRule
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class TileWish(BaseModel):
+    """What the author of a contract may say about tiles; everything left out is measured.
+
+    Attributes:
+        size: Rows and columns of a tile, where the network's weights or graph fix it.
+        mode: ``auto`` measures; ``blend`` forces blending (a network whose training tile must be kept).
+        overlap: Fine pixels shared by neighbours when blending; default a quarter of the tile.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    size: int | None = Field(default=None, gt=0)
+    mode: Literal["auto", "blend"] = "auto"
+    overlap: int | None = Field(default=None, ge=0)
+
+
+class Contract(BaseModel):
+    """Roles, bands, scaling and grids of a network."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    network: str
+    ratio: int = Field(default=16, ge=1)
+    inputs: tuple[InputSpec, ...] = Field(min_length=1)
+    output: OutputSpec
+    tile: TileWish = TileWish()
+    options: dict[str, Any] = {}
+    source: str = ""
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Contract:
+        """Read a contract file.
+
+        Raises:
+            ContractError: The file is missing, is no TOML, or a field is wrong (all are named).
+        """
+        path = Path(path)
+        try:
+            with path.open("rb") as stream:
+                data = tomllib.load(stream)
+        except OSError as error:
+            raise ContractError("The contract file cannot be read", got=f"{path}: {error.strerror}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise ContractError("The contract file is not valid TOML", got=f"{path}: {error}") from error
+        data["inputs"] = data.pop("input", data.get("inputs", ()))
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise ContractError(
+                "The contract file is not complete",
+                got=wrong,
+                fix="`stf-infer contract --template` prints a commented one",
+            ) from error
+
+    def measured(self, name: str, tile: TileRule) -> ModelSpec:
+        """The contract with what was measured: the spec that goes into a bundle."""
+        return ModelSpec(
+            name=name,
+            network=self.network,
+            ratio=self.ratio,
+            inputs=self.inputs,
+            output=self.output,
+            tile=tile,
+            options=self.options,
+            source=self.source,
+        )
