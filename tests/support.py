@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Helpers for tests: where shared test material lies, and why a test is skipped without it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def shared_path(*parts: str) -> Path:
+    """A file or folder of the shared test material; skips the test where it is absent."""
+    root = Path(os.environ.get("STF_SHARED", REPOSITORY.parent / "shared"))
+    path = root.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"needs the shared test material: {'/'.join(parts)} (set STF_SHARED to its folder)")
+    return path
