@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+// The Python face of the core. Every call releases the GIL while it works.
+#include <pybind11/pybind11.h>
+
+#include "bind/arrays.h"
+#include "blend/blend.h"
+#include "fill/fill.h"
+#include "gather/gather.h"
+
+namespace stf::bind {
+
+namespace {
+
+Border border_named(const std::string& name) {
+    if (name == "reflect") return Border::reflect;
+    if (name == "edge") return Border::edge;
+    if (name == "zero") return Border::zero;
+    fail("border is '", name, "'; reflect, edge or zero is wanted");
+}
+
+Strip strip_shape(const py::array& strip, Index first_row, Index grid_rows) {
+    check_dims(strip, 3, "strip");
+    STF_CHECK(first_row >= 0 && first_row + strip.shape(1) <= grid_rows, "the strip's rows [", first_row, ", ",
+              first_row + strip.shape(1), ") do not lie on a grid of ", grid_rows, " rows");
+    return {strip.shape(0), strip.shape(1), strip.shape(2), first_row, grid_rows};
+}
+
+// Scale, offset and clip range, checked against the number of channels.
+Normalisation normalisation(const Dense<float>& scale, const Dense<float>& offset, float low, float high,
+                            Index channels) {
+    check_size(scale, channels, "scale");
+    check_size(offset, channels, "offset");
+    STF_CHECK(low <= high, "low ", low, " is not below high ", high);
+    return {data(scale), data(offset), low, high};
+}
+
+void check_tile(const Dense<float>& tile, Index channels) {
+    check_dims(tile, 3, "tile");
+    check_dense(tile, "tile", true);
+    STF_CHECK(tile.shape(0) == channels, "tile has ", tile.shape(0), " channels; the strip has ", channels);
+}
+
+template <class T>
+void bind_gather(py::module_& m) {
+    m.def(
+        "gather",
+        [](const Dense<T>& strip, Index first_row, Index grid_rows, const Dense<float>& scale,
+           const Dense<float>& offset, float low, float high, const std::string& border, Index y, Index x,
+           Dense<float>& tile) {
+            const Strip shape = strip_shape(strip, first_row, grid_rows);
+            const Normalisation values = normalisation(scale, offset, low, high, shape.channels);
+            const Border mode = border_named(border);
+            check_tile(tile, shape.channels);
+            float* out = tile.mutable_data();
+            const Index rows = tile.shape(1), columns = tile.shape(2);
+            const T* in = data(strip);
+            py::gil_scoped_release release;
+            gather<T>(in, shape, values, mode, y, x, rows, columns, out);
+        },
+        py::arg("strip").noconvert(), py::arg("first_row"), py::arg("grid_rows"), py::arg("scale").noconvert(),
+        py::arg("offset").noconvert(), py::arg("low"), py::arg("high"), py::arg("border"), py::arg("y"),
+        py::arg("x"), py::arg("tile").noconvert());
+    m.def(
+        "gather_bilinear",
+        [](const Dense<T>& strip, Index first_row, Index grid_rows, const Dense<float>& scale,
+           const Dense<float>& offset, float low, float high, const Dense<std::int64_t>& rows,
+           const Dense<float>& row_weight, const Dense<std::int64_t>& columns,
+           const Dense<float>& column_weight, Dense<float>& tile) {
+            const Strip shape = strip_shape(strip, first_row, grid_rows);
+            const Normalisation values = normalisation(scale, offset, low, high, shape.channels);
+            check_tile(tile, shape.channels);
+            check_size(rows, tile.shape(1), "rows");
+            check_size(row_weight, tile.shape(1), "row_weight");
+            check_size(columns, tile.shape(2), "columns");
+            check_size(column_weight, tile.shape(2), "column_weight");
+            const Interpolation along_y{data(rows), data(row_weight), tile.shape(1)};
+            const Interpolation along_x{data(columns), data(column_weight), tile.shape(2)};
+            float* out = tile.mutable_data();
+            const T* in = data(strip);
+            py::gil_scoped_release release;
+            gather_bilinear<T>(in, shape, values, along_y, along_x, out);
+        },
+        py::arg("strip").noconvert(), py::arg("first_row"), py::arg("grid_rows"), py::arg("scale").noconvert(),
+        py::arg("offset").noconvert(), py::arg("low"), py::arg("high"), py::arg("rows").noconvert(),
+        py::arg("row_weight").noconvert(), py::arg("columns").noconvert(),
+        py::arg("column_weight").noconvert(), py::arg("tile").noconvert());
+}
+
+template <class T>
+void bind_fill(py::module_& m) {
+    m.def(
+        "fill_invalid",
+        [](Dense<T>& strip, const Dense<std::uint8_t>& valid, const Dense<double>& fallback) {
+            check_dims(strip, 3, "strip");
+            check_dense(strip, "strip", true);
+            check_dims(valid, 2, "valid");
+            STF_CHECK(valid.shape(0) == strip.shape(1) && valid.shape(1) == strip.shape(2), "valid has shape ",
+                      shape_text(valid), "; the strip has ", shape_text(strip));
+            check_size(fallback, strip.shape(0), "fallback");
+            T* pixels = strip.mutable_data();
+            const Index channels = strip.shape(0), rows = strip.shape(1), columns = strip.shape(2);
+            const std::uint8_t* mask = data(valid);
+            const double* otherwise = data(fallback);
+            py::gil_scoped_release release;
+            fill_invalid<T>(pixels, mask, channels, rows, columns, otherwise);
+        },
+        py::arg("strip").noconvert(), py::arg("valid").noconvert(), py::arg("fallback").noconvert());
+}
+
+void bind_blend(py::module_& m) {
+    m.def(
+        "blend",
+        [](const Dense<float>& tile, Index y, Index x, const Dense<float>& row_weight,
+           const Dense<float>& column_weight, Dense<float>& sums, Index first_row) {
+            check_dims(tile, 3, "tile");
+            check_dims(sums, 3, "sums");
+            check_dense(sums, "sums", true);
+            STF_CHECK(tile.shape(0) == sums.shape(0), "tile has ", tile.shape(0), " channels; sums has ",
+                      sums.shape(0));
+            check_size(row_weight, tile.shape(1), "row_weight");
+            check_size(column_weight, tile.shape(2), "column_weight");
+            const Accumulator shape{sums.shape(0), sums.shape(1), sums.shape(2), first_row};
+            const float *in = data(tile), *along_y = data(row_weight), *along_x = data(column_weight);
+            const Index rows = tile.shape(1), columns = tile.shape(2);
+            float* out = sums.mutable_data();
+            py::gil_scoped_release release;
+            blend(in, rows, columns, y, x, along_y, along_x, out, shape);
+        },
+        py::arg("tile").noconvert(), py::arg("y"), py::arg("x"), py::arg("row_weight").noconvert(),
+        py::arg("column_weight").noconvert(), py::arg("sums").noconvert(), py::arg("first_row"));
+}
+
+template <class T>
+void bind_finalise(py::module_& m) {
+    m.def(
+        "finalise",
+        [](const Dense<float>& sums, const py::object& valid, const Dense<float>& scale,
+           const Dense<float>& offset, float low, float high, T nodata, Dense<T>& stored) {
+            check_dims(sums, 3, "sums");
+            check_dense(stored, "stored", true);
+            STF_CHECK(shape_text(sums) == shape_text(stored), "stored has shape ", shape_text(stored),
+                      "; sums has ", shape_text(sums));
+            check_size(scale, sums.shape(0), "scale");
+            check_size(offset, sums.shape(0), "offset");
+            const std::uint8_t* mask = nullptr;
+            Dense<std::uint8_t> held;
+            if (!valid.is_none()) {
+                STF_CHECK((py::isinstance<Dense<std::uint8_t>>(valid)),
+                          "valid must be a C-contiguous uint8 array, or None");
+                held = valid.cast<Dense<std::uint8_t>>();
+                check_dims(held, 2, "valid");
+                STF_CHECK(held.shape(0) == sums.shape(1) && held.shape(1) == sums.shape(2), "valid has shape ",
+                          shape_text(held), "; sums has ", shape_text(sums));
+                mask = data(held);
+            }
+            const float *in = data(sums), *slope = data(scale), *shift = data(offset);
+            T* out = stored.mutable_data();
+            const Index channels = sums.shape(0), pixels = sums.shape(1) * sums.shape(2);
+            py::gil_scoped_release release;
+            finalise<T>(in, mask, channels, pixels, slope, shift, low, high, nodata, out);
+        },
+        py::arg("sums").noconvert(), py::arg("valid"), py::arg("scale").noconvert(),
+        py::arg("offset").noconvert(), py::arg("low"), py::arg("high"), py::arg("nodata"),
+        py::arg("stored").noconvert());
+}
+
+}  // namespace
+
+}  // namespace stf::bind
+
+PYBIND11_MODULE(_core, m) {
+    m.doc() = "The compiled core of stf-infer; see _core.pyi.";
+#define STF_BIND_INPUT(T)       \
+    stf::bind::bind_gather<T>(m); \
+    stf::bind::bind_fill<T>(m);
+    STF_FOR_EACH_PIXEL_TYPE(STF_BIND_INPUT)
+#undef STF_BIND_INPUT
+    stf::bind::bind_blend(m);
+#define STF_BIND_OUTPUT(T) stf::bind::bind_finalise<T>(m);
+    STF_FOR_EACH_STORED_TYPE(STF_BIND_OUTPUT)
+#undef STF_BIND_OUTPUT
+}

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The zoo: published spatiotemporal-fusion networks, defined once, in their family's folder.
 
-    names()                                  every network
-    create("edcstfn", bands=4, references=2) an nn.Module that takes its inputs by role
-    about("edcstfn")                         paper, family, options
+names()                                  every network
+create("edcstfn", bands=4, references=2) an nn.Module that takes its inputs by role
+about("edcstfn")                         paper, family, options
 """
 
 from __future__ import annotations

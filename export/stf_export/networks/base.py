@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
+from stf_infer.errors import CheckpointError, ExportError
+
 from ..contract import Contract
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
 
 
 @dataclass(frozen=True)
@@ -29,20 +36,78 @@ class About:
     doi: str
     options: dict[str, str]
 
+    @property
+    def source(self) -> str:
+        """Paper and link in one line, for a contract."""
+        return f"{self.paper}. https://doi.org/{self.doi}" if self.doi else self.paper
+
 
 class FusionNetwork(nn.Module):
     """Base of the zoo's networks.
 
-    ``forward`` takes tensors ``(N, C, H, W)`` by role name, in network values, and returns one tensor (or a dict by
-    output name). ``state_dict`` keys are those of the published code. ``bands`` are the names of the fine bands.
+    ``forward`` takes tensors ``(N, C, H, W)`` by role name (or by position in the contract's order), in
+    network values, and returns one tensor (or a dict by output name). ``state_dict`` keys are those of the
+    published code. ``bands`` are the names of the fine bands.
+
+    Args:
+        bands: Names of the bands, in the network's order.
+
+    Raises:
+        ExportError: No band, or a name twice.
     """
 
     about: ClassVar[About]
 
-    def __init__(self, bands: tuple[str, ...]) -> None:
+    def __init__(self, bands: Sequence[str]) -> None:
         super().__init__()
-        self.bands = tuple(bands)
+        self.bands: tuple[str, ...] = (bands,) if isinstance(bands, str) else tuple(bands)
+        if not self.bands or len(set(self.bands)) != len(self.bands):
+            raise ExportError("A network needs at least one band and no name twice", got=list(self.bands))
 
     def contract(self) -> Contract:
         """Roles, bands, scaling and grids of this instance, before anything is measured."""
         raise TypeError(f"{type(self).__name__} states no contract")
+
+    def for_export(self) -> nn.Module:
+        """The module whose graph fulfils :meth:`contract`; it shares this one's weights.
+
+        Most networks are that module themselves. One that does work which the contract gives to the runtime
+        (such as an interpolation that must see the whole scene) returns itself without that work. The
+        contract always comes from this instance, never from what is returned here.
+        """
+        return self
+
+    @classmethod
+    def bands_of(cls, state: Mapping[str, torch.Tensor]) -> int | None:
+        """How many bands a state dict of this network was made for; None if it does not tell."""
+        return None
+
+    @classmethod
+    def keras_to_torch(cls, datasets: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+        """State dict (of one band, for a bandwise network) from the datasets of a Keras weight file.
+
+        Args:
+            datasets: Path inside the HDF5 file, such as ``sequential_1/conv2d_1/kernel:0``: array.
+
+        Raises:
+            CheckpointError: The network has no Keras ancestor, or the datasets are not its layers.
+        """
+        raise CheckpointError(
+            f"{cls.about.title} does not know how Keras named its layers",
+            got="a Keras HDF5 file",
+            allowed="a PyTorch state dict or safetensors",
+        )
+
+
+def one_of(network: str, option: str, value: Any, allowed: Iterable[Any]) -> Any:
+    """The value, if it is allowed.
+
+    Raises:
+        ExportError: It is not; the message names the allowed values.
+    """
+    allowed = tuple(allowed)
+    if value not in allowed:
+        raise ExportError(
+            f"{network} does not know this {option}", got=value, allowed=", ".join(str(a) for a in allowed)
+        )
+    return value

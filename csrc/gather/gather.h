@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Raw rows of a raster -> one normalised tile.
+#pragma once
+
+#include "stf/types.h"
+
+namespace stf {
+
+// What lies beyond the border of a grid with the pixels a b c d:
+//   reflect   d c b | a b c d | c b a
+//   edge      a a a | a b c d | d d d
+//   zero      0 0 0 | a b c d | 0 0 0     (zero is the network's value 0)
+enum class Border { reflect, edge, zero };
+
+// Position on an axis of `length` pixels that position `i` is read from; -1 for a zero border.
+Index border_index(Index i, Index length, Border border);
+
+// A strip holds all columns of a grid and the rows [first_row, first_row + rows).
+struct Strip {
+    Index channels;
+    Index rows;
+    Index columns;
+    Index first_row;
+    Index grid_rows;  // rows of the whole grid, where the border begins
+};
+
+// network value = clamp(raw * scale + offset, low, high), channel by channel.
+struct Normalisation {
+    const float* scale;
+    const float* offset;
+    float low;
+    float high;
+};
+
+// Writes the tile (channels, tile_rows, tile_columns) whose first pixel is (y, x) of the grid.
+template <class T>
+void gather(const T* strip, const Strip& shape, const Normalisation& normalisation, Border border, Index y,
+            Index x, Index tile_rows, Index tile_columns, float* tile);
+
+// Bilinear positions along one axis: output pixel i mixes input pixels first[i] and first[i] + 1
+// (clamped to the grid) with the weight of the second.
+struct Interpolation {
+    const std::int64_t* first;
+    const float* weight;
+    Index size;
+};
+
+// As `gather`, from a coarser grid: the tile is interpolated bilinearly after normalisation.
+template <class T>
+void gather_bilinear(const T* strip, const Strip& shape, const Normalisation& normalisation,
+                     const Interpolation& rows, const Interpolation& columns, float* tile);
+
+}  // namespace stf
