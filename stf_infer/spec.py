@@ -152,7 +152,7 @@ class ModelSpec(_Frozen):
             raise ValueError(f"a tensor is named twice: {tensors}")
         if "fine_t1" not in roles:
             raise ValueError("fine_t1 is missing: it defines the output grid")
-        if any(i.read_grid == "coarse" for i in self.inputs) and self.tile.stride % self.ratio:
+        if any(i.grid == "coarse" for i in self.inputs) and self.tile.stride % self.ratio:
             raise ValueError(f"tile stride {self.tile.stride} is no multiple of the ratio {self.ratio}")
         return self
 

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an engine is: something compiled for one target that turns a batch of named tiles into a batch of tiles."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import EngineError
+
+if TYPE_CHECKING:
+    from ..bundle import Bundle
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """One backend as it stands on this machine.
+
+    Attributes:
+        name: Target name, as ``--engine`` takes it.
+        usable: Whether it can be opened here.
+        version: Version of the backend's library, or empty.
+        precisions: What it computes in.
+        reason: Why it is not usable, or empty.
+        extra: The extra that installs it.
+    """
+
+    name: str
+    usable: bool
+    version: str = ""
+    precisions: tuple[str, ...] = ("fp32",)
+    reason: str = ""
+    extra: str = ""
+
+
+class Engine(ABC):
+    """A compiled network, open; a context manager.
+
+    Not thread-safe unless a subclass says so: one thread calls :meth:`infer` at a time.
+
+    Args:
+        bundle: The open bundle.
+        threads: CPU threads the engine may use; None leaves it to the backend.
+    """
+
+    name: str
+
+    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        self.spec = bundle.spec
+        self._open = False
+        self.open_impl(bundle, threads)
+        self._open = True
+
+    @abstractmethod
+    def open_impl(self, bundle: Bundle, threads: int | None) -> None:
+        """Load and compile."""
+
+    @abstractmethod
+    def infer_impl(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run one batch whose names and shapes have been checked."""
+
+    @abstractmethod
+    def close_impl(self) -> None:
+        """Free what the backend holds."""
+
+    def describe(self) -> dict[str, str]:
+        """Name, backend version, precision and device: what is stored with every result."""
+        return {"engine": self.name, "precision": "fp32"}
+
+    def infer(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run one batch.
+
+        Args:
+            inputs: Tensor name: float32 array ``(N, C, h, w)`` in network values; N is free, the rest static.
+
+        Returns:
+            Tensor name: float32 array ``(N, C, H, W)``.
+
+        Raises:
+            EngineError: The engine is closed, an input is missing or of another shape, or the backend fails.
+        """
+        if not self._open:
+            raise EngineError("The engine is closed", got=self.name, fix="Open it again")
+        for spec in self.spec.inputs:
+            shape = self.spec.tensor_shape(spec)
+            if spec.tensor not in inputs:
+                raise EngineError("An input is missing", got=", ".join(inputs), allowed=spec.tensor)
+            got = inputs[spec.tensor].shape
+            if len(got) != 4 or got[0] < 1 or got[1:] != shape:
+                raise EngineError(f"The input {spec.tensor} has another shape", got=got, allowed=("N", *shape))
+        return self.infer_impl(inputs)
+
+    def close(self) -> None:
+        """Free the engine; closing twice does no harm."""
+        if self._open:
+            self._open = False
+            self.close_impl()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

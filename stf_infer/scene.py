@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A scene: the rasters of one fusion, seen on the grid of fine_t1.
+
+The output grid is the grid of fine_t1, exactly. Every other raster is read on that grid or on the coarse working
+grid (fine grid / ratio, same origin), through a warp where its own grid differs. Tiles come out in network values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from .errors import GridError, UsageError
+from .grid import Shape, TilePlan, Window
+from .layer import Layer, Strip
+from .placement import Grid
+from .raster import Raster
+from .sampling import interpolation, reflected
+from .spec import InputSpec, ModelSpec
+
+
+class Scene:
+    """The open rasters of one fusion; a context manager.
+
+    Args:
+        spec: The contract of the network.
+        rasters: Role: a :class:`Raster`, a path, an array or a DataArray.
+        any_ratio: Accept coarse rasters whose pixel size does not fit the contract's ratio.
+
+    Raises:
+        UsageError: A role is missing or unknown.
+        RasterError, BandError, ScaleError, GridError: A raster cannot serve in its role.
+    """
+
+    def __init__(self, spec: ModelSpec, rasters: Mapping[str, Any], *, any_ratio: bool = False) -> None:
+        self.spec = spec
+        self.rasters = {role: Raster.of(value) for role, value in rasters.items() if value is not None}
+        self._check_roles()
+        self._stack = ExitStack()
+        try:
+            self.layers = self._open_layers(any_ratio)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _check_roles(self) -> None:
+        missing = [r for r in self.spec.roles if r not in self.rasters]
+        unknown = [r for r in self.rasters if r not in self.spec.roles]
+        if missing or unknown:
+            raise UsageError(
+                f"{self.spec.name} takes other inputs",
+                got=", ".join(self.rasters) or "nothing",
+                allowed=", ".join(self.spec.roles),
+                fix=f"Give {', '.join('--' + r.replace('_', '-') for r in missing)}" if missing else None,
+            )
+
+    def _open_layers(self, any_ratio: bool) -> dict[str, Layer]:
+        from .raster import shape_of
+
+        fine_raster = self.rasters["fine_t1"]
+        with fine_raster.open() as dataset:
+            self.grid = Grid.of(dataset)
+            self.fine_profile = {
+                "dtype": dataset.dtypes[0],
+                "nodata": fine_raster.nodata if fine_raster.nodata is not None else dataset.nodata,
+            }
+        layers = {}
+        for spec in self.spec.inputs:
+            raster = self.rasters[spec.role]
+            if raster.is_array and not raster.has_georeference and spec.role != "fine_t1":
+                with raster.open() as dataset:
+                    raster = self._laid_on_grid(raster, spec, shape_of(dataset))
+            layers[spec.role] = Layer(
+                raster, spec, self.grid, self.spec.ratio, self._stack, any_ratio=any_ratio
+            )
+        return layers
+
+    def _laid_on_grid(self, raster: Raster, spec: InputSpec, shape: Shape) -> Raster:
+        """A bare array takes the grid whose shape it has: fine, or coarse working grid."""
+        from dataclasses import replace
+
+        coarse = self.grid.coarser(self.spec.ratio)
+        for grid in (self.grid, coarse):
+            if shape == grid.shape:
+                return replace(raster, transform=grid.transform, crs=grid.crs)
+        raise GridError(
+            f"The array of {spec.role} fits neither grid",
+            got=shape,
+            allowed=f"{self.grid.shape} (fine) or {coarse.shape} (fine / {self.spec.ratio})",
+            fix="Pass Raster(array, transform=..., crs=...) to have it warped",
+        )
+
+    def close(self) -> None:
+        """Close all rasters."""
+        self._stack.close()
+
+    def __enter__(self) -> Scene:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def shape(self) -> Shape:
+        """Rows and columns of the scene in fine pixels."""
+        return self.grid.shape
+
+    def plan(self) -> TilePlan:
+        """The tile plan of this scene."""
+        return TilePlan.for_scene(self.spec.tile, self.shape)
+
+    @cached_property
+    def readers(self) -> dict[str, TileReader]:
+        """What cuts tiles out of each layer."""
+        return {role: TileReader(layer, self.spec, self.shape) for role, layer in self.layers.items()}
+
+
+class TileReader:
+    """Cuts normalised tiles out of one layer, row of tiles after row of tiles."""
+
+    def __init__(self, layer: Layer, spec: ModelSpec, scene: Shape) -> None:
+        self.layer, self.ratio, self.scene = layer, spec.ratio, scene
+        self.input = layer.spec
+        self.strip = Strip(layer)
+        values = self.input.values
+        self._scale = (layer.scaling.scale * values.scale).astype(np.float32)
+        self._offset = (layer.scaling.offset * values.scale + values.offset).astype(np.float32)
+        limits = [
+            -np.inf if values.minimum is None else values.minimum * values.scale + values.offset,
+            np.inf if values.maximum is None else values.maximum * values.scale + values.offset,
+        ]
+        self._low, self._high = min(limits), max(limits)
+
+    @property
+    def _divisor(self) -> int:
+        return self.ratio if self.input.grid == "coarse" else 1
+
+    def move_to(self, rows: tuple[int, int]) -> None:
+        """Read what the tiles need that cover the fine rows ``[rows[0], rows[1])``, past the border too."""
+        grid_rows = self.layer.grid.shape.height
+        if self.input.from_coarse:
+            first, _ = self._positions(rows[0], rows[1], grid_rows, self.scene.height)
+            needed = np.clip([first.min(), first.max() + 1], 0, grid_rows - 1)
+        else:
+            at = np.arange(rows[0] // self._divisor, rows[1] // self._divisor)
+            at = reflected(at, grid_rows)
+            needed = np.array([at.min(), at.max()])
+        self.strip.move_to(int(needed[0]), int(needed[1]) + 1)
+
+    def _positions(self, start: int, stop: int, coarse: int, fine: int) -> tuple[np.ndarray, np.ndarray]:
+        assert self.input.from_coarse is not None
+        return interpolation(start, stop, coarse, self.ratio, self.input.from_coarse)
+
+    def gather(self, window: Window, out: np.ndarray) -> None:
+        """Write the tile that reads ``window`` (fine pixels) into ``out`` (C, h, w) float32, in network values."""
+        strip, grid = self.strip, self.layer.grid.shape
+        common = (strip.pixels, strip.first, grid.height, self._scale, self._offset, self._low, self._high)
+        if self.input.from_coarse:
+            rows, row_weight = self._positions(window.y0, window.y1, grid.height, self.scene.height)
+            columns, column_weight = self._positions(window.x0, window.x1, grid.width, self.scene.width)
+            _core.gather_bilinear(*common, rows, row_weight, columns, column_weight, out)
+        else:
+            d = self._divisor
+            _core.gather(*common, "reflect", window.y0 // d, window.x0 // d, out)
+
+    def valid(self, first: int, stop: int) -> np.ndarray:
+        """Which fine pixels of the scene rows ``[first, stop)`` this layer can serve: (rows, W) uint8."""
+        if self.input.read_grid == "fine":
+            return self.strip.valid[first - self.strip.first : stop - self.strip.first]
+        cells = np.arange(first, stop) // self.ratio - self.strip.first
+        columns = np.arange(self.scene.width) // self.ratio
+        return self.strip.valid[cells][:, columns]
