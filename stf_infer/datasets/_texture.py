@@ -30,8 +30,8 @@ class Grid:
 def smooth_noise(rng: np.random.Generator, grid: Grid, scale: float, octaves: int = 1) -> np.ndarray:
     """A random field with mean 0 and standard deviation 1, float32 of shape ``(H, W)``.
 
-    Each octave is white noise on a lattice, interpolated by quadratic B-splines; an octave has half the wavelength
-    and half the amplitude of the one before.
+    Each octave is white noise on a lattice, interpolated by quadratic B-splines; an octave has half the
+    wavelength and half the amplitude of the one before.
 
     Args:
         rng: Source of randomness.
@@ -117,7 +117,7 @@ def line(distance: np.ndarray, width: float) -> np.ndarray:
 
 
 def blur(image: np.ndarray, side: float) -> np.ndarray:
-    """Convolve ``(..., H, W)`` with the separable kernel ``[side, 1 - 2 side, side]``; the edge is repeated."""
+    """Convolve ``(..., H, W)`` with ``[side, 1 - 2 side, side]`` along both axes; the edge is repeated."""
     middle = np.float32(1 - 2 * side)
     for axis in (-2, -1):
         padding = [(0, 0)] * image.ndim

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How vegetation covers the soil through the year: every crop follows a curve of its own.
 
-A curve is a double logistic in the day of the year (Zhang et al., Monitoring vegetation phenology using MODIS, Remote
-Sensing of Environment 84, 2003): green cover rises around ``greening``, falls around ``ripening``, the ripe
-crop stands until ``harvest`` and leaves stubble.
+A curve is a double logistic in the day of the year (Zhang et al., Monitoring vegetation phenology using
+MODIS, Remote Sensing of Environment 84, 2003): green cover rises around ``greening``, falls around
+``ripening``, the ripe crop stands until ``harvest`` and leaves stubble.
 """
 
 from __future__ import annotations
@@ -61,9 +61,7 @@ class Cover:
     flower: np.ndarray
 
 
-def cover(
-    crop: str, day: float, delay: np.ndarray | float = 0.0, vigour: np.ndarray | float = 1.0
-) -> Cover:
+def cover(crop: str, day: float, delay: np.ndarray | float = 0.0, vigour: np.ndarray | float = 1.0) -> Cover:
     """What covers the soil of a crop on a day.
 
     Args:

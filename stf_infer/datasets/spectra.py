@@ -45,7 +45,9 @@ def spectra(bands: Sequence[str]) -> np.ndarray:
     unknown = [band for band in bands if band not in BANDS]
     if unknown or not bands:
         raise BandError(
-            "The procedural scenes have no such band", got=", ".join(unknown) or "no band", allowed=", ".join(BANDS)
+            "The procedural scenes have no such band",
+            got=", ".join(unknown) or "no band",
+            allowed=", ".join(BANDS),
         )
     table = np.array(list(ENDMEMBERS.values()), np.float32)
     return np.ascontiguousarray(table[:, [BANDS.index(band) for band in bands]].T)
