@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The typed face of the compiled core. Arrays must be C-contiguous and of exactly the stated dtype.
+
+Every call releases the GIL. Wrong shapes, sizes and read-only outputs raise ValueError with the value in the message;
+a wrong dtype or layout raises TypeError.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+def gather(
+    strip: NDArray[Any],
+    first_row: int,
+    grid_rows: int,
+    scale: NDArray[np.float32],
+    offset: NDArray[np.float32],
+    low: float,
+    high: float,
+    border: str,
+    y: int,
+    x: int,
+    tile: NDArray[np.float32],
+) -> None:
+    """Write the tile at (y, x) of a grid: ``clamp(strip * scale + offset, low, high)``.
+
+    Args:
+        strip: (C, rows, W) numbers of any raster type: all columns, grid rows from ``first_row``.
+        first_row: Grid row of the strip's first row.
+        grid_rows: Rows of the grid, where the border begins.
+        scale: (C,) factor of each channel.
+        offset: (C,) summand of each channel.
+        low: Lower limit of the result.
+        high: Upper limit of the result.
+        border: What lies past the grid ``a b c d``: ``reflect`` (``c b | a b c d | c b``), ``edge``
+            (``a a | a b c d | d d``) or ``zero``.
+        y: Grid row of the tile's first pixel; may lie past the border.
+        x: Grid column of the tile's first pixel; may lie past the border.
+        tile: (C, h, w) output.
+    """
+
+def gather_bilinear(
+    strip: NDArray[Any],
+    first_row: int,
+    grid_rows: int,
+    scale: NDArray[np.float32],
+    offset: NDArray[np.float32],
+    low: float,
+    high: float,
+    rows: NDArray[np.int64],
+    row_weight: NDArray[np.float32],
+    columns: NDArray[np.int64],
+    column_weight: NDArray[np.float32],
+    tile: NDArray[np.float32],
+) -> None:
+    """Write a tile interpolated bilinearly from a coarser grid, after scaling and clamping.
+
+    Args:
+        strip: As for :func:`gather`, on the coarse grid.
+        first_row: As for :func:`gather`.
+        grid_rows: As for :func:`gather`.
+        scale: As for :func:`gather`.
+        offset: As for :func:`gather`.
+        low: As for :func:`gather`.
+        high: As for :func:`gather`.
+        rows: (h,) upper coarse row of each tile row; the lower one is the next.
+        row_weight: (h,) weight of the lower row.
+        columns: (w,) left coarse column of each tile column.
+        column_weight: (w,) weight of the right column.
+        tile: (C, h, w) output.
+    """
+
+def fill_invalid(strip: NDArray[Any], valid: NDArray[np.uint8], fallback: NDArray[np.float64]) -> None:
+    """Replace invalid pixels in place, row by row.
+
+    Between two valid pixels of a row the values run linearly; beyond the outermost one its value is repeated; a row
+    without any takes ``fallback``. Whole rows decide, so the result does not depend on tiling.
+
+    Args:
+        strip: (C, rows, W) numbers of any raster type, changed in place.
+        valid: (rows, W), 0 where invalid.
+        fallback: (C,) values for rows without a valid pixel.
+    """
+
+def blend(
+    tile: NDArray[np.float32],
+    y: int,
+    x: int,
+    row_weight: NDArray[np.float32],
+    column_weight: NDArray[np.float32],
+    sums: NDArray[np.float32],
+    first_row: int,
+) -> None:
+    """Add a weighted tile to rows of the scene: ``sums += row_weight x column_weight x tile``.
+
+    Args:
+        tile: (C, h, w) network values.
+        y: Scene row of the tile's first pixel.
+        x: Scene column of the tile's first pixel.
+        row_weight: (h,) weights; pixels of weight 0 are not read.
+        column_weight: (w,) weights.
+        sums: (C, rows, W), changed in place; what lies outside of it is left out.
+        first_row: Scene row of the first row of ``sums``.
+    """
+
+def finalise(
+    sums: NDArray[np.float32],
+    valid: NDArray[np.uint8] | None,
+    scale: NDArray[np.float32],
+    offset: NDArray[np.float32],
+    low: float,
+    high: float,
+    nodata: float,
+    stored: NDArray[Any],
+) -> None:
+    """Turn blended values into stored ones: ``round(clamp(sums * scale + offset, low, high))``.
+
+    Integers saturate at their type's range and never take the nodata value by accident.
+
+    Args:
+        sums: (C, rows, W) network values.
+        valid: (rows, W), 0 where the result is nodata; None: valid everywhere. NaN sums become nodata too.
+        scale: (C,) factor of each channel.
+        offset: (C,) summand of each channel.
+        low: Lower limit, in stored numbers.
+        high: Upper limit, in stored numbers.
+        nodata: The stored nodata value.
+        stored: (C, rows, W) uint8, uint16, int16 or float32 output.
+    """

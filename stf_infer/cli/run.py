@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``stf-infer run``: fuse a scene with a bundle."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, get_args
+
+import click
+
+from ..errors import UsageError
+from ..spec import KNOWN_ROLES
+from ..storage import CompressName, DTypeName, FormatName
+from ._statements import rasters_from
+from ._verb import Report, stderr_console, verb
+
+_log = logging.getLogger(__name__)
+
+
+def _role_options(function: Any) -> Any:
+    for role in reversed(KNOWN_ROLES):
+        function = click.option(f"--{role.replace('_', '-')}", role, metavar="FILE", help=f"Raster of {role}.")(
+            function
+        )
+    return function
+
+
+@click.command(short_help="Fuse a scene with a bundle.")
+@click.argument("bundle", metavar="NAME.stf")
+@_role_options
+@click.option("--input", "others", multiple=True, metavar="ROLE=FILE", help="Raster of any other role.")
+@click.option("-o", "--output", metavar="FILE", help="GeoTIFF to write.")
+@click.option("--bands", multiple=True, metavar="ROLE=N,N,...", help="Bands to use: numbers from 1, or names.")
+@click.option("--scale", multiple=True, metavar="[ROLE=]X", help="physical = stored * X + offset.")
+@click.option("--offset", multiple=True, metavar="[ROLE=]X", help="See --scale.")
+@click.option("--nodata", multiple=True, metavar="[ROLE=]X", help="Stored value that is no measurement.")
+@click.option("--aoi", metavar="W,S,E,N|FILE", help="Area in the CRS of fine_t1, or a GeoJSON file.")
+@click.option("--engine", metavar="TARGET", help="Engine to use; see `stf-infer engines`.")
+@click.option("--threads", type=int, help="CPU threads of engine and compression.")
+@click.option("--tile-batch", type=int, default=1, show_default=True, help="Tiles in one engine call.")
+@click.option("--dtype", type=click.Choice(get_args(DTypeName)), default="auto", show_default=True)
+@click.option("--format", type=click.Choice(get_args(FormatName)), default="gtiff", show_default=True)
+@click.option("--compress", type=click.Choice(get_args(CompressName)), default="zstd", show_default=True)
+@click.option("--no-overviews", is_flag=True, help="Leave reduced versions out.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run; keep its journal if interrupted.")
+@click.option("--any-ratio", is_flag=True, help="Accept coarse pixels that do not fit the contract's ratio.")
+@click.option("--dry-run", is_flag=True, help="Show tile plan, overlap cost and expected memory; write nothing.")
+@verb
+def run(
+    bundle: str,
+    output: str | None,
+    others: tuple[str, ...],
+    bands: tuple[str, ...],
+    scale: tuple[str, ...],
+    offset: tuple[str, ...],
+    nodata: tuple[str, ...],
+    aoi: str | None,
+    engine: str | None,
+    threads: int | None,
+    tile_batch: int,
+    no_overviews: bool,
+    resume: bool,
+    any_ratio: bool,
+    dry_run: bool,
+    **options: Any,
+) -> Report:
+    """Predict the fine image at t2 with the bundle NAME.stf.
+
+    The result has the exact grid of fine_t1. Other rasters may have any CRS and pixel size.
+    """
+    from ..model import open as open_model
+
+    paths = {role: options.pop(role) for role in KNOWN_ROLES}
+    layout = {key: options[key] for key in ("dtype", "format", "compress")}
+    if output is None and not dry_run:
+        raise UsageError("No destination is named", fix="Give -o FILE.tif (or --dry-run)")
+    rasters = rasters_from(paths, others, bands=bands, scale=scale, offset=offset, nodata=nodata)
+    with open_model(bundle, engine=engine, threads=threads) as model:
+        if dry_run:
+            estimate = model.estimate(aoi=aoi, tile_batch=tile_batch, any_ratio=any_ratio, **rasters)
+            return Report(estimate.as_dict(), lambda console: _show_estimate(console, estimate.as_dict()))
+        with _progress(f"{model.spec.name}") as progress:
+            result = model.fuse(
+                output,
+                aoi=aoi,
+                tile_batch=tile_batch,
+                overviews=not no_overviews,
+                resume=resume,
+                any_ratio=any_ratio,
+                progress=progress,
+                **layout,
+                **rasters,
+            )
+    return Report(result.as_dict(), lambda console: _show_result(console, result.as_dict()))
+
+
+class _progress:  # noqa: N801 - reads as a verb where it is used
+    """A progress bar with Mpx/s and ETA on a terminal; a log line every tenth elsewhere."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._logged = name, 0
+
+    def __enter__(self) -> Any:
+        if not sys.stderr.isatty():
+            return self._log_line
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %  {task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=stderr_console(),
+            transient=True,
+        )
+        self._bar.start()
+        self._task = self._bar.add_task(self._name, total=None, rate="")
+        return self._advance
+
+    def _advance(self, done: int, total: int) -> None:
+        speed = self._bar.tasks[0].finished_speed or self._bar.tasks[0].speed
+        rate = f"{speed / 1e6:.2f} Mpx/s" if speed else ""
+        self._bar.update(self._task, completed=done, total=total, rate=rate)
+
+    def _log_line(self, done: int, total: int) -> None:
+        tenth = done * 10 // max(total, 1)
+        if tenth > self._logged:
+            self._logged = tenth
+            logging.getLogger("stf_infer").info("%s: %d %% of %.1f Mpx", self._name, tenth * 10, total / 1e6)
+
+    def __exit__(self, *_: object) -> None:
+        if hasattr(self, "_bar"):
+            self._bar.stop()
+
+
+def _show_result(console: Any, data: dict[str, Any]) -> None:
+    waiting = data["seconds"] - data["engine_seconds"]
+    console.print(f"[bold]{data['path']}[/]")
+    console.print(
+        f"  {data['pixels'] / 1e6:.2f} Mpx in {data['seconds']:.2f} s: {data['mpx_per_s']:.2f} Mpx/s "
+        f"(engine {data['engine_seconds']:.2f} s, all else {waiting:.2f} s)"
+    )
+    console.print(
+        f"  {data['tiles']} tiles run, {data['skipped_tiles']} without data; "
+        f"{data['valid_fraction']:.1%} of the pixels hold a value"
+    )
+    if data["seam_ratio"] is not None:
+        console.print(f"  seam figure {data['seam_ratio']:.3f} (gradient across tile borders / elsewhere)")
+    made = data["provenance"]
+    console.print(f"  {made['bundle']} on {made['engine']}, {made['precision']}, tiles {made['tile_plan']}")
+
+
+def _show_estimate(console: Any, data: dict[str, Any]) -> None:
+    console.print(f"scene         {data['scene'][0]} x {data['scene'][1]} pixels")
+    console.print(f"area          {data['area'][0]} x {data['area'][1]} pixels")
+    console.print(
+        f"tiles         {data['tiles']} of {data['tile'][0]} x {data['tile'][1]}, {data['mode']}, "
+        f"halo {data['halo']}, stride {data['stride']}"
+    )
+    console.print(f"overlap cost  {data['overlap_cost']:.2f} x the pixels of the scene are computed")
+    console.print(f"peak memory   about {data['peak_bytes'] / 1e9:.2f} GB")
+    for role, how in data["grids"].items():
+        console.print(f"{role:<13} {how}")

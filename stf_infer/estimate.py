@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run would cost, before it is run."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from .engines.base import Engine
+from .grid import Window
+from .output import BLOCK
+from .scene import Scene
+
+# Batches that can be alive at once: two queued, one in each of the three stages.
+_BATCHES_ALIVE = 5
+
+
+@dataclass(frozen=True)
+class RunEstimate:
+    """A run that has not been made.
+
+    Attributes:
+        scene: Rows and columns of the scene.
+        area: Rows and columns that would be written.
+        tile: Rows and columns of a tile.
+        tiles: Tiles of the scene.
+        mode: ``exact`` or ``blend``.
+        halo: Fine pixels of context around a core.
+        stride: Tile origins are multiples of it.
+        overlap_cost: Pixels computed over pixels of the scene.
+        peak_bytes: Expected peak memory of the process: one measured engine call, and the pipeline's buffers.
+        grids: Role: how its raster reaches the grid (``aligned`` or ``warped, RESAMPLING``).
+    """
+
+    scene: tuple[int, int]
+    area: tuple[int, int]
+    tile: tuple[int, int]
+    tiles: int
+    mode: str
+    halo: int
+    stride: int
+    overlap_cost: float
+    peak_bytes: int
+    grids: dict[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """All figures as plain values."""
+        return asdict(self)
+
+
+def estimate_run(scene: Scene, engine: Engine, area: Window, tile_batch: int, cache: int) -> RunEstimate:
+    """Plan a run and measure one engine call.
+
+    Args:
+        scene: The open rasters.
+        engine: The open engine.
+        area: Window that would be written.
+        tile_batch: Tiles in one engine call.
+        cache: Bytes of GDAL's block cache.
+    """
+    plan, spec = scene.plan(), scene.spec
+    return RunEstimate(
+        scene=(scene.shape.height, scene.shape.width),
+        area=(area.shape.height, area.shape.width),
+        tile=(plan.tile.height, plan.tile.width),
+        tiles=len(plan),
+        mode=spec.tile.mode,
+        halo=spec.tile.halo,
+        stride=spec.tile.stride,
+        overlap_cost=plan.overlap_cost,
+        peak_bytes=_memory_after_one_call(engine, tile_batch) + _buffers(scene, tile_batch, cache),
+        grids={role: _placement_text(layer.placement) for role, layer in scene.layers.items()},
+    )
+
+
+def _placement_text(placement: Any) -> str:
+    resampling = getattr(placement, "resampling", None)
+    return "aligned" if resampling is None else f"warped, {resampling.name}"
+
+
+def _memory_after_one_call(engine: Engine, tile_batch: int) -> int:
+    """Peak memory of this process after the engine has run one batch."""
+    spec = engine.spec
+    zeros = {i.tensor: np.zeros((tile_batch, *spec.tensor_shape(i)), np.float32) for i in spec.inputs}
+    engine.infer(zeros)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _buffers(scene: Scene, tile_batch: int, cache: int) -> int:
+    """Bytes of strips, batches, open rows, the writer's block row and GDAL's cache."""
+    spec, plan, width = scene.spec, scene.plan(), scene.shape.width
+    rows = plan.tile.height
+    strips = 0
+    for layer in scene.layers.values():
+        divisor = spec.ratio if layer.spec.read_grid == "coarse" else 1
+        # A strip is copied while it moves on.
+        strips += 2 * len(layer.spec.bands) * (rows // divisor) * (width // divisor) * layer.dtype.itemsize
+        strips += 2 * (rows // divisor) * (width // divisor)
+    bands = len(spec.output.bands)
+    tensors = sum(int(np.prod(spec.tensor_shape(i))) for i in spec.inputs) + int(np.prod(spec.output_shape))
+    batches = _BATCHES_ALIVE * tile_batch * tensors * 4
+    open_rows = 3 * bands * rows * width * 4
+    block_row = 2 * bands * BLOCK * width * 4
+    raw = sum(len(i.bands) for i in spec.inputs) * width * scene.shape.height * 2
+    return strips + batches + open_rows + block_row + min(cache, raw)

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bundle with an engine: open it, fuse scenes with it, close it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from .area import area_window
+from .bundle import Bundle
+from .engines import Engine, open_engine
+from .errors import UsageError
+from .grid import Window
+from .pipeline import FusionResult, Pipeline, Progress
+from .scene import Scene
+from .storage import CompressName, DTypeName, FormatName, Storage
+
+if TYPE_CHECKING:
+    from .estimate import RunEstimate
+    from .spec import ModelSpec
+
+# GDAL's block cache, in MB: fixed, so that memory does not grow with the machine or the scene.
+_GDAL_CACHE = 192
+
+
+def open(path: str | Path, *, engine: str | None = None, threads: int | None = None) -> Model:
+    """Open a bundle; the engine is compiled on first use.
+
+    Args:
+        path: The folder ``NAME.stf``.
+        engine: Target name (``stf-infer engines`` lists them); None takes the first usable one.
+        threads: CPU threads for engine and compression; None leaves it to them.
+
+    Raises:
+        BundleError: The folder is no bundle that can be used; the message says why.
+    """
+    return Model(Bundle.open(path), engine=engine, threads=threads)
+
+
+class Model:
+    """An open bundle; a context manager. One thread fuses at a time."""
+
+    def __init__(self, bundle: Bundle, *, engine: str | None = None, threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise UsageError("The number of threads cannot be used", got=threads, allowed="1 or more")
+        self.bundle, self._engine_name, self._threads = bundle, engine, threads
+        self._engine: Engine | None = None
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The contract of the network."""
+        return self.bundle.spec
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, compiled when it is first asked for."""
+        if self._engine is None:
+            self._engine = open_engine(self.bundle, self._engine_name, self._threads)
+        return self._engine
+
+    def close(self) -> None:
+        """Free the engine."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def fuse(
+        self,
+        output: str | Path | None = None,
+        *,
+        aoi: Any = None,
+        tile_batch: int = 1,
+        dtype: DTypeName = "auto",
+        format: FormatName = "gtiff",
+        compress: CompressName = "zstd",
+        overviews: bool = True,
+        resume: bool = False,
+        any_ratio: bool = False,
+        progress: Progress | None = None,
+        **rasters: Any,
+    ) -> FusionResult:
+        """Predict the fine image at t2.
+
+        Args:
+            output: File to write; None returns the result as an array (the whole scene in memory).
+            aoi: Area to predict: (west, south, east, north) in the CRS of fine_t1, or a GeoJSON file. The pixels are
+                those that the whole scene's result has there.
+            tile_batch: Tiles in one engine call.
+            dtype: Stored type: ``int16`` (scaled), ``float32``, or ``auto`` (as fine_t1).
+            format: ``gtiff`` or ``cog``.
+            compress: ``zstd``, ``deflate``, ``lzw`` or ``none``.
+            overviews: Build reduced versions into the file.
+            resume: Keep a journal when interrupted, and continue an interrupted run of the same inputs.
+            any_ratio: Accept coarse rasters whose pixel size does not fit the contract's ratio.
+            progress: Called with (pixels done, pixels in all).
+            **rasters: One raster a role (``fine_t1=...``): a path, an array ``(C, H, W)``, a DataArray, or a
+                :class:`stf_infer.Raster` that states bands, scale, nodata or CRS.
+
+        Returns:
+            Figures of the run, with the array where no output was named. Peak memory depends on tile, batch, bands and
+            raster width, not on the number of rows (files).
+
+        Raises:
+            UsageError, RasterError, BandError, ScaleError, GridError, NodataError: An input cannot be used.
+            EngineError: The engine cannot be opened or fails.
+            OutputError: The result cannot be written. After any error nothing is at the destination that was not
+                there before.
+        """
+        import rasterio
+
+        if tile_batch < 1:
+            raise UsageError("The tile batch cannot be used", got=tile_batch, allowed="1 or more")
+        from .output import FileOptions
+
+        options = FileOptions(format, compress, overviews, threads=self._threads or 2)
+        with (
+            rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE, GDAL_NUM_THREADS=str(options.threads)),
+            Scene(self.spec, rasters, any_ratio=any_ratio) as scene,
+        ):
+            area = area_window(aoi, scene.grid)
+            if output is None:
+                return self._fuse_array(scene, area, tile_batch, progress)
+            storage = Storage.choose(self.spec.output, dtype, scene.fine_profile)
+            return self._fuse_file(Path(output), scene, area, storage, options, tile_batch, resume, progress)
+
+    def _fuse_array(
+        self, scene: Scene, area: Window, tile_batch: int, progress: Progress | None
+    ) -> FusionResult:
+        from .output import ArrayWriter
+
+        storage = Storage.choose(self.spec.output, "float32", scene.fine_profile)
+        writer = ArrayWriter(scene.grid.part(area.y0, area.x0, area.shape), self.spec.output.bands)
+        pipeline = Pipeline(
+            scene, self.engine, writer, storage, area=area, tile_batch=tile_batch, progress=progress
+        )
+        result = pipeline.run()
+        result.array, result.provenance = writer.array, self._provenance(pipeline)
+        return result
+
+    def _fuse_file(
+        self,
+        path: Path,
+        scene: Scene,
+        area: Window,
+        storage: Storage,
+        options: Any,
+        tile_batch: int,
+        resume: bool,
+        progress: Progress | None,
+    ) -> FusionResult:
+        from .output import SceneWriter
+
+        self._refuse_to_overwrite_inputs(path, scene)
+        tags = {f"STF_{k.upper()}": v for k, v in self._provenance_of(scene).items()}
+        writer = SceneWriter(
+            path,
+            scene.grid.part(area.y0, area.x0, area.shape),
+            self.spec.output.bands,
+            storage,
+            options,
+            {**tags, "TIFFTAG_SOFTWARE": f"stf-infer {tags['STF_VERSION']}"},
+            self._identity(scene, area, storage, options),
+            resume=resume,
+        )
+        with writer:
+            pipeline = Pipeline(
+                scene, self.engine, writer, storage, area=area, tile_batch=tile_batch, progress=progress
+            )
+            result = pipeline.run()
+            writer.finish()
+        result.path, result.provenance = path, self._provenance(pipeline)
+        return result
+
+    def _refuse_to_overwrite_inputs(self, path: Path, scene: Scene) -> None:
+        for role, raster in scene.rasters.items():
+            if not raster.is_array and path.exists() and Path(raster.data).exists():
+                if path.samefile(raster.data):
+                    raise UsageError("The result would overwrite an input", got=f"{role}: {path}")
+
+    def _provenance(self, pipeline: Pipeline) -> dict[str, str]:
+        return self._provenance_of(pipeline.scene)
+
+    def _provenance_of(self, scene: Scene) -> dict[str, str]:
+        """What is stored with a result: bundle, engine, precision, tile plan, ratio, version, inputs."""
+        from . import __version__
+
+        tile, plan = self.spec.tile, scene.plan()
+        made = self.engine.describe()
+        return {
+            "version": __version__,
+            "bundle": self.spec.name,
+            "bundle_sha256": self.bundle.sha256,
+            "network": self.spec.network,
+            "engine": f"{made['engine']} {made.get('version', '')}".strip(),
+            "precision": made["precision"],
+            "tile_plan": f"{plan.tile} mode={tile.mode} halo={tile.halo} stride={tile.stride} "
+            f"overlap={tile.overlap} tiles={len(plan)}",
+            "ratio": str(self.spec.ratio),
+            "inputs": "; ".join(
+                f"{role}={'array' if raster.is_array else Path(raster.data).name}"
+                for role, raster in scene.rasters.items()
+            ),
+        }
+
+    def _identity(self, scene: Scene, area: Window, storage: Storage, options: Any) -> dict[str, Any]:
+        """What must be the same for an interrupted run to be continued."""
+        inputs = {}
+        for role, raster in scene.rasters.items():
+            stated = [raster.bands, raster.scale, raster.offset, raster.nodata]
+            if raster.is_array:
+                inputs[role] = [str(id(raster.data)), *stated]
+            else:
+                known = Path(raster.data)
+                stat = known.stat() if known.exists() else None
+                inputs[role] = [str(known), stat and stat.st_size, stat and stat.st_mtime_ns, *stated]
+        return {
+            "bundle": self.bundle.sha256,
+            "engine": self.engine.describe(),
+            "inputs": inputs,
+            "area": [area.y0, area.y1, area.x0, area.x1],
+            "storage": [str(storage.dtype), storage.scale, storage.offset, str(storage.nodata)],
+            "compress": options.compress,
+        }
+
+    def estimate(
+        self, *, aoi: Any = None, tile_batch: int = 1, any_ratio: bool = False, **rasters: Any
+    ) -> RunEstimate:
+        """What :meth:`fuse` would do with these rasters: tile plan, overlap cost, expected peak memory."""
+        import rasterio
+
+        from .estimate import estimate_run
+
+        with (
+            rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE),
+            Scene(self.spec, rasters, any_ratio=any_ratio) as scene,
+        ):
+            return estimate_run(
+                scene, self.engine, area_window(aoi, scene.grid), tile_batch, _GDAL_CACHE * 1024 * 1024
+            )
+
+
+__all__ = ["Model", "open"]

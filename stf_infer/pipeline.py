@@ -1,0 +1,394 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read, gather, infer, blend, write: a scene streams through an engine in constant memory.
+
+Three threads, two bounded queues::
+
+    reader                      caller's thread     writer
+    read rows, gather tiles ──▶ engine.infer ────▶ blend, finalise, write
+
+One row of tiles after the other. The engine never waits for the disk unless the disk is slower than it.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from . import _core
+from .engines.base import Engine
+from .errors import NodataError
+from .grid import Tile, TilePlan, Window
+from .scene import Scene
+from .seam import SeamMeter
+from .storage import Storage
+
+_log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+
+
+class Writer(Protocol):
+    """Where finished rows go; ``first_row`` is the first one that is still wanted."""
+
+    first_row: int
+
+    def write(self, rows: np.ndarray, first: int) -> None:
+        """Take rows (C, n, W) that begin at row ``first``."""
+
+
+@dataclass
+class FusionResult:
+    """What a run did.
+
+    Attributes:
+        path: The file written, or None.
+        array: The result as physical float32 (C, H, W) with NaN for nodata, where no path was given.
+        pixels: Scene pixels that were written.
+        valid_fraction: Share of them that hold a value.
+        tiles: Tiles run by the engine.
+        skipped_tiles: Tiles without a single valid pixel, not run.
+        seconds: Wall time from first read to last write.
+        engine_seconds: Time inside of the engine.
+        seam_ratio: Mean gradient across tile borders over that elsewhere; None without a border.
+        provenance: Bundle, engine, precision and tile plan that made the result.
+    """
+
+    path: Any = None
+    array: np.ndarray | None = None
+    pixels: int = 0
+    valid_fraction: float = 0.0
+    tiles: int = 0
+    skipped_tiles: int = 0
+    seconds: float = 0.0
+    engine_seconds: float = 0.0
+    seam_ratio: float | None = None
+    provenance: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def mpx_per_second(self) -> float:
+        """Scene megapixels per second of wall time."""
+        return self.pixels / 1e6 / self.seconds if self.seconds else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """All figures as plain values, without the array."""
+        shown = {k: v for k, v in vars(self).items() if k != "array"}
+        return {**shown, "path": None if self.path is None else str(self.path), "mpx_per_s": self.mpx_per_second}
+
+
+@dataclass(frozen=True)
+class _TileRow:
+    """The start of a row of tiles: which pixels of its scene rows ``[first, ...)`` are valid, (rows, W)."""
+
+    iy: int
+    first: int
+    valid: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Batch:
+    tiles: list[Tile]
+    inputs: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Output:
+    tiles: list[Tile]
+    output: np.ndarray
+
+
+class _Stopped(Exception):
+    """Another thread has failed; nothing more is wanted."""
+
+
+class _Channel:
+    """A bounded queue that ends, and that can be broken off from either side."""
+
+    def __init__(self, size: int, stop: threading.Event) -> None:
+        self._queue: queue.Queue[Any] = queue.Queue(size)
+        self._stop = stop
+
+    def put(self, item: Any) -> None:
+        while True:
+            if self._stop.is_set():
+                raise _Stopped
+            try:
+                return self._queue.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def end(self) -> None:
+        self.put(None)
+
+    def __iter__(self) -> Iterator[Any]:
+        while True:
+            if self._stop.is_set():
+                raise _Stopped
+            try:
+                item = self._queue.get(timeout=0.1)
+            except queue.Empty:
+                continue
+            if item is None:
+                return
+            yield item
+
+
+class Pipeline:
+    """One fusion, from open rasters to finished rows.
+
+    Args:
+        scene: The open rasters.
+        engine: The open engine.
+        writer: Takes the finished rows of ``area``.
+        storage: How rows are stored; None hands physical float32 values to the writer.
+        area: Window of the scene to write; None is all of it. Its pixels are those of the whole scene's result.
+        tile_batch: Tiles in one engine call.
+        progress: Called with (pixels done, pixels in all) from the writer's thread.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        engine: Engine,
+        writer: Writer,
+        storage: Storage,
+        *,
+        area: Window | None = None,
+        tile_batch: int = 1,
+        progress: Progress | None = None,
+    ) -> None:
+        self.scene, self.engine, self.writer, self.storage = scene, engine, writer, storage
+        self.plan = scene.plan()
+        self.area = area or Window(0, scene.shape.height, 0, scene.shape.width)
+        self.tile_batch, self.progress = tile_batch, progress
+        self.spec = scene.spec
+        self._stop = threading.Event()
+        self._errors: list[BaseException] = []
+        self._batches = _Channel(2, self._stop)
+        self._outputs = _Channel(2, self._stop)
+        self._valid_pixels = self._skipped = 0
+        self._seam = SeamMeter(self.plan)
+
+    def run(self) -> FusionResult:
+        """Run everything; the writer is not finished by this.
+
+        Raises:
+            NodataError: Not one pixel of the area is valid in all inputs.
+            RasterError, EngineError, OutputError: A stage failed; the other stages are stopped first.
+        """
+        began = time.perf_counter()
+        threads = [
+            threading.Thread(target=self._guard, args=(stage,), name=name, daemon=True)
+            for name, stage in (("stf-reader", self._produce), ("stf-writer", self._consume))
+        ]
+        for thread in threads:
+            thread.start()
+        engine_seconds, tiles = 0.0, 0
+        try:
+            engine_seconds, tiles = self._infer()
+        except _Stopped:
+            pass
+        except BaseException:
+            self._stop.set()
+            raise
+        finally:
+            for thread in threads:
+                thread.join()
+        if self._errors:
+            raise self._errors[0]
+        if self._valid_pixels == 0 and self.writer.first_row == 0:
+            raise NodataError(
+                "Not one pixel is valid in all inputs, so there is nothing to fuse",
+                got=", ".join(f"{role}: {layer.label}" for role, layer in self.scene.layers.items()),
+                fix="Check nodata values and masks, and that the rasters overlap",
+            )
+        written = (self.area.y1 - self.area.y0 - self.writer.first_row) * self.area.shape.width
+        return FusionResult(
+            pixels=written,
+            valid_fraction=self._valid_pixels / max(written, 1),
+            tiles=tiles,
+            skipped_tiles=self._skipped,
+            seconds=time.perf_counter() - began,
+            engine_seconds=engine_seconds,
+            seam_ratio=self._seam.ratio,
+        )
+
+    def _guard(self, stage: Callable[[], None]) -> None:
+        try:
+            stage()
+        except _Stopped:
+            pass
+        except BaseException as error:
+            self._errors.append(error)
+            self._stop.set()
+
+    # Which tiles ---------------------------------------------------------------------------------------------
+
+    def _first_wanted_row(self) -> int:
+        return self.area.y0 + self.writer.first_row
+
+    def _tile_rows(self) -> list[int]:
+        """Rows of tiles that touch rows which are still to be written."""
+        first = self._first_wanted_row()
+        return [
+            iy
+            for iy in range(len(self.plan.y))
+            if self._reach(self.plan.y, iy)[1] > first and self._reach(self.plan.y, iy)[0] < self.area.y1
+        ]
+
+    def _tile_columns(self) -> list[int]:
+        return [
+            ix
+            for ix in range(len(self.plan.x))
+            if self._reach(self.plan.x, ix)[1] > self.area.x0 and self._reach(self.plan.x, ix)[0] < self.area.x1
+        ]
+
+    @staticmethod
+    def _reach(axis: Any, index: int) -> tuple[int, int]:
+        """Pixels of an axis that a tile has a weight on."""
+        if axis.mode == "exact":
+            return axis.cores[index]  # type: ignore[no-any-return]
+        origin = axis.origins[index]
+        return origin, min(origin + axis.size, axis.length)
+
+    # Stages --------------------------------------------------------------------------------------------------
+
+    def _produce(self) -> None:
+        columns = self._tile_columns()
+        for iy in self._tile_rows():
+            self._produce_row(iy, columns)
+        self._batches.end()
+
+    def _produce_row(self, iy: int, columns: list[int]) -> None:
+        first = self.plan.y.origins[iy]
+        stop = min(first + self.plan.y.size, self.scene.shape.height)
+        valid = np.ones((stop - first, self.scene.shape.width), np.uint8)
+        for reader in self.scene.readers.values():
+            reader.move_to((first, first + self.plan.y.size))
+            valid &= reader.valid(first, stop)
+        self._batches.put(_TileRow(iy, first, valid))
+        waiting: list[Tile] = []
+        for ix in columns:
+            tile = self.plan[iy, ix]
+            if not self._has_valid(tile, valid, first):
+                self._skipped += 1
+                continue
+            waiting.append(tile)
+            if len(waiting) == self.tile_batch:
+                self._batches.put(self._gather(waiting))
+                waiting = []
+        if waiting:
+            self._batches.put(self._gather(waiting))
+
+    def _has_valid(self, tile: Tile, valid: np.ndarray, first: int) -> bool:
+        y0, y1 = self._reach(self.plan.y, tile.iy)
+        x0, x1 = self._reach(self.plan.x, tile.ix)
+        return bool(valid[y0 - first : y1 - first, x0:x1].any())
+
+    def _gather(self, tiles: list[Tile]) -> _Batch:
+        inputs = {}
+        for spec in self.spec.inputs:
+            out = np.empty((len(tiles), *self.spec.tensor_shape(spec)), np.float32)
+            for number, tile in enumerate(tiles):
+                self.scene.readers[spec.role].gather(tile.read, out[number])
+            inputs[spec.tensor] = out
+        return _Batch(tiles, inputs)
+
+    def _infer(self) -> tuple[float, int]:
+        seconds, tiles = 0.0, 0
+        for item in self._batches:
+            if isinstance(item, _Batch):
+                began = time.perf_counter()
+                outputs = self.engine.infer(item.inputs)
+                seconds += time.perf_counter() - began
+                tiles += len(item.tiles)
+                item = _Output(item.tiles, outputs[self.spec.output.tensor])
+            self._outputs.put(item)
+        self._outputs.end()
+        return seconds, tiles
+
+    def _consume(self) -> None:
+        rows = _OpenRows(self.plan, len(self.spec.output.bands))
+        current: int | None = None
+        for item in self._outputs:
+            if isinstance(item, _TileRow):
+                if current is not None:
+                    self._finish_rows(rows, self.plan.final_rows(current))
+                current = item.iy
+                rows.extend(item.first, item.valid)
+            else:
+                for tile, values in zip(item.tiles, item.output, strict=True):
+                    rows.add(tile, values)
+        if current is not None:
+            self._finish_rows(rows, min(self.plan.final_rows(current), rows.stop))
+
+    def _finish_rows(self, rows: _OpenRows, stop: int) -> None:
+        """Finalise and write the rows above ``stop``, and let go of them."""
+        sums, valid, first = rows.take(stop)
+        if not sums.shape[1]:
+            return
+        self._seam.feed(sums, valid, first)
+        stored = self.storage.finalise(sums, valid, self.spec.output)
+        begin = max(self._first_wanted_row(), first)
+        end = min(self.area.y1, stop)
+        if end > begin:
+            columns = slice(self.area.x0, self.area.x1)
+            wanted = slice(begin - first, end - first)
+            self._valid_pixels += int(np.count_nonzero(valid[wanted, columns]))
+            self.writer.write(stored[:, wanted, columns], begin - self.area.y0)
+        if self.progress:
+            done = min(max(stop - self.area.y0, 0), self.area.shape.height)
+            self.progress(done * self.area.shape.width, self.area.shape.pixels)
+
+
+class _OpenRows:
+    """Rows of the scene that tiles are still being added to."""
+
+    def __init__(self, plan: TilePlan, channels: int) -> None:
+        self._plan, self._channels = plan, channels
+        self._sums: np.ndarray = np.zeros((channels, 0, plan.scene.width), np.float32)
+        self._valid: np.ndarray = np.zeros((0, plan.scene.width), np.uint8)
+        self._first: int | None = None
+
+    @property
+    def stop(self) -> int:
+        """One past the last row held."""
+        return (self._first or 0) + self._valid.shape[0]
+
+    def extend(self, first: int, valid: np.ndarray) -> None:
+        """Hold the rows ``[first, first + n)`` as well, as zeros where they are new."""
+        if self._first is None:
+            self._first = first
+        known = self.stop - first
+        new = valid[max(known, 0) :]
+        zeros = np.zeros((self._channels, new.shape[0], new.shape[1]), np.float32)
+        self._sums = np.concatenate([self._sums, zeros], axis=1)
+        self._valid = np.concatenate([self._valid, new])
+
+    def add(self, tile: Tile, values: np.ndarray) -> None:
+        """Add a tile's output (C, h, w) with the weights of the plan."""
+        assert self._first is not None
+        _core.blend(
+            np.ascontiguousarray(values, np.float32),
+            tile.read.y0,
+            tile.read.x0,
+            self._plan.y.weights(tile.iy),
+            self._plan.x.weights(tile.ix),
+            self._sums,
+            self._first,
+        )
+
+    def take(self, stop: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """Sums, valid and first row of the rows above ``stop``, which are then no longer held."""
+        assert self._first is not None
+        first, count = self._first, max(stop - self._first, 0)
+        sums, valid = np.ascontiguousarray(self._sums[:, :count]), self._valid[:count]
+        self._sums, self._valid = np.ascontiguousarray(self._sums[:, count:]), self._valid[count:]
+        self._first = first + count
+        return sums, valid, first

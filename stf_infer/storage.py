@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How network values become the numbers of a result file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from . import _core
+from .errors import UsageError
+from .spec import OutputSpec
+
+DTypeName = Literal["auto", "int16", "float32"]
+FormatName = Literal["gtiff", "cog"]
+CompressName = Literal["none", "deflate", "lzw", "zstd"]
+
+
+def check_choice(name: str, value: str, choices: Any) -> None:
+    """Refuse a value that is not one of a Literal's.
+
+    Raises:
+        UsageError: It is not.
+    """
+    if value not in get_args(choices):
+        raise UsageError(f"{name} has no such choice", got=value, allowed=", ".join(get_args(choices)))
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Type, scale and nodata of a result: ``physical = stored * scale + offset``.
+
+    Attributes:
+        dtype: ``int16`` or ``float32``.
+        scale: See above; 1 for floats.
+        offset: See above; 0 for floats.
+        nodata: Stored where an input had no measurement; NaN for floats.
+        unit: Unit of the physical values.
+    """
+
+    dtype: np.dtype
+    scale: float
+    offset: float
+    nodata: float
+    unit: str
+
+    @classmethod
+    def choose(cls, output: OutputSpec, wanted: DTypeName, fine_profile: dict[str, Any]) -> Storage:
+        """The storage of a result; ``auto`` follows fine_t1: int16 where it holds integers, else float32."""
+        check_choice("dtype", wanted, DTypeName)
+        fine_is_integer = np.dtype(fine_profile["dtype"]).kind in "ui"
+        if wanted == "float32" or (wanted == "auto" and not fine_is_integer):
+            return cls(np.dtype(np.float32), 1.0, 0.0, float("nan"), output.values.unit)
+        nodata = fine_profile["nodata"]
+        if nodata is None or not fine_is_integer or not -32768 <= nodata <= -1:
+            nodata = -32768  # a value that no measurement takes
+        return cls(
+            np.dtype(np.int16),
+            output.storage_scale,
+            output.storage_offset,
+            float(nodata),
+            output.values.unit,
+        )
+
+    def finalise(self, sums: np.ndarray, valid: np.ndarray, output: OutputSpec) -> np.ndarray:
+        """Blended network values (C, rows, W) as stored numbers; nodata where ``valid`` is 0."""
+        values = output.values
+        scale = 1 / (values.scale * self.scale)
+        offset = (-values.offset / values.scale - self.offset) / self.scale
+        limits = [
+            -np.inf if values.minimum is None else (values.minimum - self.offset) / self.scale,
+            np.inf if values.maximum is None else (values.maximum - self.offset) / self.scale,
+        ]
+        stored = np.empty(sums.shape, self.dtype)
+        channels = sums.shape[0]
+        nodata: Any = int(self.nodata) if self.dtype.kind == "i" else self.nodata
+        _core.finalise(
+            sums,
+            valid,
+            np.full(channels, scale, np.float32),
+            np.full(channels, offset, np.float32),
+            *limits,
+            nodata,
+            stored,
+        )
+        return stored
