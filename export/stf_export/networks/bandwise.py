@@ -62,7 +62,7 @@ class BandwiseNetwork(FusionNetwork):
         if "." in band or not band or hasattr(self, band):
             raise ExportError(
                 "This band name cannot stand before the keys of its weights",
-                got=band,
+                got=repr(band),
                 fix="Choose another name",
             )
         lane = nn.Module()

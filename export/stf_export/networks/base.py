@@ -82,8 +82,7 @@ class FusionNetwork(nn.Module):
         """How many bands a state dict of this network was made for; None if it does not tell."""
         return None
 
-    @classmethod
-    def keras_to_torch(cls, datasets: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    def keras_to_torch(self, datasets: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
         """State dict (of one band, for a bandwise network) from the datasets of a Keras weight file.
 
         Args:
@@ -93,7 +92,7 @@ class FusionNetwork(nn.Module):
             CheckpointError: The network has no Keras ancestor, or the datasets are not its layers.
         """
         raise CheckpointError(
-            f"{cls.about.title} does not know how Keras named its layers",
+            f"{self.about.title} does not know how Keras named its layers",
             got="a Keras HDF5 file",
             allowed="a PyTorch state dict or safetensors",
         )

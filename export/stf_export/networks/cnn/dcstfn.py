@@ -92,9 +92,7 @@ class DCSTFN(BandwiseNetwork):
     ratio: ClassVar[int] = RATIO
     variant: Variant = "keras"
 
-    def __init__(
-        self, bands: Sequence[str] = ("band_1",), *, variant: Variant = "keras", ratio: int = RATIO
-    ) -> None:
+    def __init__(self, bands: Sequence[str] = ("band_1",), *, variant: Variant = "keras", ratio: int = RATIO) -> None:
         if ratio != RATIO:
             raise ExportError("The layers of DCSTFN fix the ratio", got=ratio, allowed=RATIO)
         one_of("DCSTFN", "variant", variant, get_args(Variant))
@@ -108,9 +106,7 @@ class DCSTFN(BandwiseNetwork):
         )
         self.variant = variant
 
-    def forward(
-        self, coarse_t1: torch.Tensor, fine_t1: torch.Tensor, coarse_t2: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, coarse_t1: torch.Tensor, fine_t1: torch.Tensor, coarse_t2: torch.Tensor) -> torch.Tensor:
         """The fine image at t2, ``(N, C, 16h, 16w)``."""
         return self.fuse_bands({"coarse_t1": coarse_t1, "fine_t1": fine_t1, "coarse_t2": coarse_t2})
 
@@ -150,16 +146,21 @@ class DCSTFN(BandwiseNetwork):
         """One-band networks in a state dict."""
         return sum(key.endswith("reconstruct_net.dense2.bias") for key in state) or None
 
-    @classmethod
-    def keras_to_torch(cls, datasets: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    def keras_to_torch(self, datasets: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
         """State dict of one band from a Keras weight file.
 
         Layers are numbered in the order of creation, from a number that depends on what the process had built
         before: so the order among layers of one type tells which is which, not the number.
 
         Raises:
-            CheckpointError: The file does not hold the layers of DCSTFN.
+            CheckpointError: The file does not hold the layers of DCSTFN, or this is the ``torch`` variant.
         """
+        if self.variant != "keras":
+            raise CheckpointError(
+                "Weights of the Keras network give wrong images in the torch variant, though they would fit",
+                got=f"variant={self.variant}",
+                fix="Say variant=keras",
+            )
         found: dict[str, dict[int, dict[str, np.ndarray]]] = {kind: {} for kind in _KERAS_ORDER}
         for path, array in datasets.items():
             match = _KERAS_DATASET.search(path)

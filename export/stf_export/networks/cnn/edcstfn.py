@@ -104,9 +104,7 @@ class EDCSTFN(FusionNetwork):
             edge_conv3(128, 64), nn.ReLU(), edge_conv3(64, 32), nn.ReLU(), nn.Conv2d(32, count, 1)
         )
 
-    def forward(
-        self, coarse_t1: torch.Tensor, fine_t1: torch.Tensor, coarse_t2: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, coarse_t1: torch.Tensor, fine_t1: torch.Tensor, coarse_t2: torch.Tensor) -> torch.Tensor:
         """The fine image at t2, ``(N, C, H, W)`` reflectance."""
         coarse_t1, coarse_t2 = self._on_fine_grid(coarse_t1, coarse_t2)
         return self.decoder(self.encoder(fine_t1) + self._change(coarse_t1, fine_t1, coarse_t2))
