@@ -58,14 +58,14 @@ void bind_gather(py::module_& m) {
             gather<T>(in, shape, values, mode, y, x, rows, columns, out);
         },
         py::arg("strip").noconvert(), py::arg("first_row"), py::arg("grid_rows"), py::arg("scale").noconvert(),
-        py::arg("offset").noconvert(), py::arg("low"), py::arg("high"), py::arg("border"), py::arg("y"),
-        py::arg("x"), py::arg("tile").noconvert());
+        py::arg("offset").noconvert(), py::arg("low"), py::arg("high"), py::arg("border"), py::arg("y"), py::arg("x"),
+        py::arg("tile").noconvert());
     m.def(
         "gather_bilinear",
         [](const Dense<T>& strip, Index first_row, Index grid_rows, const Dense<float>& scale,
            const Dense<float>& offset, float low, float high, const Dense<std::int64_t>& rows,
-           const Dense<float>& row_weight, const Dense<std::int64_t>& columns,
-           const Dense<float>& column_weight, Dense<float>& tile) {
+           const Dense<float>& row_weight, const Dense<std::int64_t>& columns, const Dense<float>& column_weight,
+           Dense<float>& tile) {
             const Strip shape = strip_shape(strip, first_row, grid_rows);
             const Normalisation values = normalisation(scale, offset, low, high, shape.channels);
             check_tile(tile, shape.channels);
@@ -82,8 +82,8 @@ void bind_gather(py::module_& m) {
         },
         py::arg("strip").noconvert(), py::arg("first_row"), py::arg("grid_rows"), py::arg("scale").noconvert(),
         py::arg("offset").noconvert(), py::arg("low"), py::arg("high"), py::arg("rows").noconvert(),
-        py::arg("row_weight").noconvert(), py::arg("columns").noconvert(),
-        py::arg("column_weight").noconvert(), py::arg("tile").noconvert());
+        py::arg("row_weight").noconvert(), py::arg("columns").noconvert(), py::arg("column_weight").noconvert(),
+        py::arg("tile").noconvert());
 }
 
 template <class T>
@@ -134,12 +134,12 @@ template <class T>
 void bind_finalise(py::module_& m) {
     m.def(
         "finalise",
-        [](const Dense<float>& sums, const py::object& valid, const Dense<float>& scale,
-           const Dense<float>& offset, float low, float high, T nodata, Dense<T>& stored) {
+        [](const Dense<float>& sums, const py::object& valid, const Dense<float>& scale, const Dense<float>& offset,
+           float low, float high, T nodata, Dense<T>& stored) {
             check_dims(sums, 3, "sums");
             check_dense(stored, "stored", true);
-            STF_CHECK(shape_text(sums) == shape_text(stored), "stored has shape ", shape_text(stored),
-                      "; sums has ", shape_text(sums));
+            STF_CHECK(shape_text(sums) == shape_text(stored), "stored has shape ", shape_text(stored), "; sums has ",
+                      shape_text(sums));
             check_size(scale, sums.shape(0), "scale");
             check_size(offset, sums.shape(0), "offset");
             const std::uint8_t* mask = nullptr;
@@ -159,9 +159,8 @@ void bind_finalise(py::module_& m) {
             py::gil_scoped_release release;
             finalise<T>(in, mask, channels, pixels, slope, shift, low, high, nodata, out);
         },
-        py::arg("sums").noconvert(), py::arg("valid"), py::arg("scale").noconvert(),
-        py::arg("offset").noconvert(), py::arg("low"), py::arg("high"), py::arg("nodata"),
-        py::arg("stored").noconvert());
+        py::arg("sums").noconvert(), py::arg("valid"), py::arg("scale").noconvert(), py::arg("offset").noconvert(),
+        py::arg("low"), py::arg("high"), py::arg("nodata"), py::arg("stored").noconvert());
 }
 
 }  // namespace
@@ -170,7 +169,7 @@ void bind_finalise(py::module_& m) {
 
 PYBIND11_MODULE(_core, m) {
     m.doc() = "The compiled core of stf-infer; see _core.pyi.";
-#define STF_BIND_INPUT(T)       \
+#define STF_BIND_INPUT(T)         \
     stf::bind::bind_gather<T>(m); \
     stf::bind::bind_fill<T>(m);
     STF_FOR_EACH_PIXEL_TYPE(STF_BIND_INPUT)

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "blend/blend.h"
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <type_traits>
+
+#include "blend/blend.h"
 
 namespace stf {
 
@@ -67,9 +67,9 @@ void finalise(const float* sums, const std::uint8_t* valid, Index channels, Inde
     }
 }
 
-#define STF_INSTANTIATE(T)                                                                                   \
-    template void finalise<T>(const float*, const std::uint8_t*, Index, Index, const float*, const float*, \
-                              float, float, T, T*);
+#define STF_INSTANTIATE(T)                                                                                        \
+    template void finalise<T>(const float*, const std::uint8_t*, Index, Index, const float*, const float*, float, \
+                              float, T, T*);
 STF_FOR_EACH_STORED_TYPE(STF_INSTANTIATE)
 #undef STF_INSTANTIATE
 

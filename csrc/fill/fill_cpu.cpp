@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "fill/fill.h"
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <type_traits>
 #include <vector>
+
+#include "fill/fill.h"
 
 namespace stf {
 
@@ -65,8 +65,7 @@ void fill_invalid(T* strip, const std::uint8_t* valid, Index channels, Index row
     }
 }
 
-#define STF_INSTANTIATE(T) \
-    template void fill_invalid<T>(T*, const std::uint8_t*, Index, Index, Index, const double*);
+#define STF_INSTANTIATE(T) template void fill_invalid<T>(T*, const std::uint8_t*, Index, Index, Index, const double*);
 STF_FOR_EACH_PIXEL_TYPE(STF_INSTANTIATE)
 #undef STF_INSTANTIATE
 

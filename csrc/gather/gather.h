@@ -34,8 +34,8 @@ struct Normalisation {
 
 // Writes the tile (channels, tile_rows, tile_columns) whose first pixel is (y, x) of the grid.
 template <class T>
-void gather(const T* strip, const Strip& shape, const Normalisation& normalisation, Border border, Index y,
-            Index x, Index tile_rows, Index tile_columns, float* tile);
+void gather(const T* strip, const Strip& shape, const Normalisation& normalisation, Border border, Index y, Index x,
+            Index tile_rows, Index tile_columns, float* tile);
 
 // Bilinear positions along one axis: output pixel i mixes input pixels first[i] and first[i] + 1
 // (clamped to the grid) with the weight of the second.
@@ -47,7 +47,7 @@ struct Interpolation {
 
 // As `gather`, from a coarser grid: the tile is interpolated bilinearly after normalisation.
 template <class T>
-void gather_bilinear(const T* strip, const Strip& shape, const Normalisation& normalisation,
-                     const Interpolation& rows, const Interpolation& columns, float* tile);
+void gather_bilinear(const T* strip, const Strip& shape, const Normalisation& normalisation, const Interpolation& rows,
+                     const Interpolation& columns, float* tile);
 
 }  // namespace stf

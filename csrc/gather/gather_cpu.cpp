@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "gather/gather.h"
-
 #include <algorithm>
 #include <vector>
 
+#include "gather/gather.h"
 #include "stf/check.h"
 
 namespace stf {
@@ -33,8 +32,8 @@ Index border_index(Index i, Index length, Border border) {
 }
 
 template <class T>
-void gather(const T* strip, const Strip& shape, const Normalisation& normalisation, Border border, Index y,
-            Index x, Index tile_rows, Index tile_columns, float* tile) {
+void gather(const T* strip, const Strip& shape, const Normalisation& normalisation, Border border, Index y, Index x,
+            Index tile_rows, Index tile_columns, float* tile) {
     std::vector<Index> columns(static_cast<std::size_t>(tile_columns));
     for (Index j = 0; j < tile_columns; ++j)
         columns[static_cast<std::size_t>(j)] = border_index(x + j, shape.columns, border);
@@ -55,8 +54,7 @@ void gather(const T* strip, const Strip& shape, const Normalisation& normalisati
             const T* row = strip + (c * shape.rows + strip_row(grid_row, shape)) * shape.columns;
             const auto outside = [&](Index j) {
                 const Index column = columns[static_cast<std::size_t>(j)];
-                return column < 0 ? 0.0F
-                                  : normalised(static_cast<float>(row[column]), scale, offset, low, high);
+                return column < 0 ? 0.0F : normalised(static_cast<float>(row[column]), scale, offset, low, high);
             };
             for (Index j = 0; j < inner_begin; ++j) out[j] = outside(j);
             for (Index j = inner_begin; j < inner_end; ++j)
@@ -67,8 +65,8 @@ void gather(const T* strip, const Strip& shape, const Normalisation& normalisati
 }
 
 template <class T>
-void gather_bilinear(const T* strip, const Strip& shape, const Normalisation& normalisation,
-                     const Interpolation& rows, const Interpolation& columns, float* tile) {
+void gather_bilinear(const T* strip, const Strip& shape, const Normalisation& normalisation, const Interpolation& rows,
+                     const Interpolation& columns, float* tile) {
     // Each input row is stretched to the tile's columns once; two of them are mixed for every output row.
     std::vector<float> stretched[2];
     Index held[2] = {-1, -1};
@@ -106,10 +104,9 @@ void gather_bilinear(const T* strip, const Strip& shape, const Normalisation& no
     }
 }
 
-#define STF_INSTANTIATE(T)                                                                              \
-    template void gather<T>(const T*, const Strip&, const Normalisation&, Border, Index, Index, Index,  \
-                            Index, float*);                                                             \
-    template void gather_bilinear<T>(const T*, const Strip&, const Normalisation&, const Interpolation&, \
+#define STF_INSTANTIATE(T)                                                                                             \
+    template void gather<T>(const T*, const Strip&, const Normalisation&, Border, Index, Index, Index, Index, float*); \
+    template void gather_bilinear<T>(const T*, const Strip&, const Normalisation&, const Interpolation&,               \
                                      const Interpolation&, float*);
 STF_FOR_EACH_PIXEL_TYPE(STF_INSTANTIATE)
 #undef STF_INSTANTIATE

@@ -17,7 +17,7 @@ template <class... Parts>
 
 }  // namespace stf
 
-#define STF_CHECK(condition, ...)                \
-    do {                                         \
+#define STF_CHECK(condition, ...)                   \
+    do {                                            \
         if (!(condition)) ::stf::fail(__VA_ARGS__); \
     } while (false)
