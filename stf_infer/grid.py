@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from .errors import TilePlanError
@@ -133,12 +134,12 @@ class TileAxis:
         mode the cuts lie in the middle of the overlaps; they say who owns a pixel in reports, not what is kept.
         """
         cuts = [0]
-        for here, following in zip(self.origins, self.origins[1:], strict=False):
+        for here, following in pairwise(self.origins):
             end = here + self.size
             cuts.append(end - self.halo if self.mode == "exact" else (following + end) // 2)
         cuts.append(self.length)
         cuts = [min(c, self.length) for c in cuts]
-        return tuple(zip(cuts, cuts[1:], strict=False))
+        return tuple(pairwise(cuts))
 
     def weights(self, index: int) -> np.ndarray:
         """Weight of each pixel of a tile, float32 of shape ``(size,)``.

@@ -40,9 +40,7 @@ class Layer:
         self._numbers = chosen_bands(raster, self._dataset, spec)
         self.scaling = scaling_of(raster, self._dataset, self._numbers, spec)
         self._nodata = self._stated_nodata(raster)
-        self.placement = place(
-            self._dataset, self.grid, spec, fine, ratio, any_ratio=any_ratio, label=raster.label
-        )
+        self.placement = place(self._dataset, self.grid, spec, fine, ratio, any_ratio=any_ratio, label=raster.label)
         if isinstance(self.placement, Warped):
             self._open_warp(self.placement, stack)
             self.dtype = np.dtype(np.float32)

@@ -132,16 +132,12 @@ class Model:
             storage = Storage.choose(self.spec.output, dtype, scene.fine_profile)
             return self._fuse_file(Path(output), scene, area, storage, options, tile_batch, resume, progress)
 
-    def _fuse_array(
-        self, scene: Scene, area: Window, tile_batch: int, progress: Progress | None
-    ) -> FusionResult:
+    def _fuse_array(self, scene: Scene, area: Window, tile_batch: int, progress: Progress | None) -> FusionResult:
         from .output import ArrayWriter
 
         storage = Storage.choose(self.spec.output, "float32", scene.fine_profile)
         writer = ArrayWriter(scene.grid.part(area.y0, area.x0, area.shape), self.spec.output.bands)
-        pipeline = Pipeline(
-            scene, self.engine, writer, storage, area=area, tile_batch=tile_batch, progress=progress
-        )
+        pipeline = Pipeline(scene, self.engine, writer, storage, area=area, tile_batch=tile_batch, progress=progress)
         result = pipeline.run()
         result.array, result.provenance = writer.array, self._provenance(pipeline)
         return result
@@ -182,9 +178,9 @@ class Model:
 
     def _refuse_to_overwrite_inputs(self, path: Path, scene: Scene) -> None:
         for role, raster in scene.rasters.items():
-            if not raster.is_array and path.exists() and Path(raster.data).exists():
-                if path.samefile(raster.data):
-                    raise UsageError("The result would overwrite an input", got=f"{role}: {path}")
+            held = None if raster.is_array else Path(raster.data)
+            if held is not None and path.exists() and held.exists() and path.samefile(held):
+                raise UsageError("The result would overwrite an input", got=f"{role}: {path}")
 
     def _provenance(self, pipeline: Pipeline) -> dict[str, str]:
         return self._provenance_of(pipeline.scene)
@@ -231,9 +227,7 @@ class Model:
             "compress": options.compress,
         }
 
-    def estimate(
-        self, *, aoi: Any = None, tile_batch: int = 1, any_ratio: bool = False, **rasters: Any
-    ) -> RunEstimate:
+    def estimate(self, *, aoi: Any = None, tile_batch: int = 1, any_ratio: bool = False, **rasters: Any) -> RunEstimate:
         """What :meth:`fuse` would do with these rasters: tile plan, overlap cost, expected peak memory."""
         import rasterio
 
@@ -243,9 +237,7 @@ class Model:
             rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE),
             Scene(self.spec, rasters, any_ratio=any_ratio) as scene,
         ):
-            return estimate_run(
-                scene, self.engine, area_window(aoi, scene.grid), tile_batch, _GDAL_CACHE * 1024 * 1024
-            )
+            return estimate_run(scene, self.engine, area_window(aoi, scene.grid), tile_batch, _GDAL_CACHE * 1024 * 1024)
 
 
 __all__ = ["Model", "open"]

@@ -264,7 +264,8 @@ class SceneWriter:
             raise OSError("the file on disk is not what was written")
 
     def _factors(self) -> list[int]:
-        side, factors = max(self.grid.shape.height, self.grid.shape.width), []
+        side = max(self.grid.shape.height, self.grid.shape.width)
+        factors: list[int] = []
         while side // 2 ** (len(factors) + 1) >= _SMALLEST_OVERVIEW:
             factors.append(2 ** (len(factors) + 1))
         return factors

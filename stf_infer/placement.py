@@ -146,9 +146,7 @@ def _check_overlap(source: Grid, grid: Grid, spec: InputSpec, label: str) -> Non
     try:
         bounds = transform_bounds(source.crs, grid.crs, *source.bounds, densify_pts=21)
     except CRSError as error:
-        raise GridError(
-            f"{spec.role} cannot be brought into the CRS of fine_t1", got=f"{label}: {error}"
-        ) from error
+        raise GridError(f"{spec.role} cannot be brought into the CRS of fine_t1", got=f"{label}: {error}") from error
     if not all(map(math.isfinite, bounds)):
         return  # the extent reaches past what the projection can show; the mask will tell
     west, south, east, north = grid.bounds

@@ -75,9 +75,7 @@ class Scene:
             if raster.is_array and not raster.has_georeference and spec.role != "fine_t1":
                 with raster.open() as dataset:
                     raster = self._laid_on_grid(raster, spec, shape_of(dataset))
-            layers[spec.role] = Layer(
-                raster, spec, self.grid, self.spec.ratio, self._stack, any_ratio=any_ratio
-            )
+            layers[spec.role] = Layer(raster, spec, self.grid, self.spec.ratio, self._stack, any_ratio=any_ratio)
         return layers
 
     def _laid_on_grid(self, raster: Raster, spec: InputSpec, shape: Shape) -> Raster:

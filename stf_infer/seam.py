@@ -20,8 +20,8 @@ class SeamMeter:
 
     def __init__(self, plan: TilePlan) -> None:
         self._columns = _cuts(plan.x.cores)
-        self._rows = {y: True for y in _cuts(plan.y.cores)}
-        self._rows.update({y: False for y in _middles(plan.y.cores)})
+        self._rows = dict.fromkeys(_cuts(plan.y.cores), True)
+        self._rows.update(dict.fromkeys(_middles(plan.y.cores), False))
         self._middle_columns = _middles(plan.x.cores)
         self._sums = {True: [0.0, 0], False: [0.0, 0]}
         self._last: tuple[np.ndarray, np.ndarray] | None = None

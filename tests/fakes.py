@@ -65,9 +65,7 @@ def make_spec(
     inputs = tuple(
         InputSpec(role=role, tensor=role, bands=bands, values=values)
         if role.startswith("fine")
-        else InputSpec(
-            role=role, tensor=role, bands=bands, values=values, grid=coarse_grid, from_coarse=from_coarse
-        )
+        else InputSpec(role=role, tensor=role, bands=bands, values=values, grid=coarse_grid, from_coarse=from_coarse)
         for role in roles
     )
     return ModelSpec(

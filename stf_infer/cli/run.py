@@ -80,7 +80,7 @@ def run(
         if dry_run:
             estimate = model.estimate(aoi=aoi, tile_batch=tile_batch, any_ratio=any_ratio, **rasters)
             return Report(estimate.as_dict(), lambda console: _show_estimate(console, estimate.as_dict()))
-        with _progress(f"{model.spec.name}") as progress:
+        with _ProgressLine(model.spec.name) as progress:
             result = model.fuse(
                 output,
                 aoi=aoi,
@@ -95,7 +95,7 @@ def run(
     return Report(result.as_dict(), lambda console: _show_result(console, result.as_dict()))
 
 
-class _progress:  # noqa: N801 - reads as a verb where it is used
+class _ProgressLine:
     """A progress bar with Mpx/s and ETA on a terminal; a log line every tenth elsewhere."""
 
     def __init__(self, name: str) -> None:
