@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import torch
 
+# The eps that the field writes as 1e-8 is zero in half precision; this is the smallest number that is not.
+NO_CHANGE = 2.0**-24
+
 
 def inverse_weight(change_1: torch.Tensor, change_3: torch.Tensor, eps: float) -> torch.Tensor:
     """Weight of date 1 when two dates count inversely to how much changed since them; date 3 has the rest.

@@ -23,7 +23,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
-from torch import nn
 from torch.nn import functional
 
 from stf_infer.errors import ExportError
@@ -31,14 +30,11 @@ from stf_infer.spec import InputSpec, OutputSpec
 
 from ...contract import Contract
 from ..base import About, FusionNetwork, one_of
-from ..blocks.conv import edge_conv3
-from ..blocks.weighting import inverse_weight
+from ..blocks.codec import decoder, encoder
+from ..blocks.weighting import NO_CHANGE, inverse_weight
 
 References = Literal[1, 2]
 CoarseGrid = Literal["native", "fine"]
-
-# The published 1e-8 is zero in half precision; this is the smallest number that is not.
-NO_CHANGE = 2.0**-24
 
 
 class EDCSTFN(FusionNetwork):
@@ -98,11 +94,9 @@ class EDCSTFN(FusionNetwork):
             raise ExportError("The ratio is coarse pixel over fine pixel", got=ratio, allowed="1 or more")
         self.ratio = ratio
         count = len(self.bands)
-        self.encoder = _features(count, relu_last=True)
-        self.residual = _features(3 * count, relu_last=False)
-        self.decoder = nn.Sequential(
-            edge_conv3(128, 64), nn.ReLU(), edge_conv3(64, 32), nn.ReLU(), nn.Conv2d(32, count, 1)
-        )
+        self.encoder = encoder(count, relu_last=True)
+        self.residual = encoder(3 * count, relu_last=False)
+        self.decoder = decoder(count)
 
     def forward(self, coarse_t1: torch.Tensor, fine_t1: torch.Tensor, coarse_t2: torch.Tensor) -> torch.Tensor:
         """The fine image at t2, ``(N, C, H, W)`` reflectance."""
@@ -180,9 +174,3 @@ class _TwoReferences(EDCSTFN):
         features_3 = self.encoder(fine_t3) + change_3
         weight_1 = inverse_weight(change_1, change_3, NO_CHANGE)
         return self.decoder(weight_1 * features_1 + (1 - weight_1) * features_3)
-
-
-def _features(channels: int, *, relu_last: bool) -> nn.Sequential:
-    """Three 3x3 convolutions to 128 features, size kept."""
-    layers = [edge_conv3(channels, 32), nn.ReLU(), edge_conv3(32, 64), nn.ReLU(), edge_conv3(64, 128)]
-    return nn.Sequential(*layers, nn.ReLU()) if relu_last else nn.Sequential(*layers)

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gates that weigh channels and places, as in CBAM (Woo, Park, Lee, Kweon: ECCV 2018, arXiv:1807.06521)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+class ChannelGate(nn.Module):
+    """Weighs channels by what their mean and their maximum over the whole tile say.
+
+    Both go through the same two bias-free 1x1 convolutions (``fc1``, ReLU, ``fc2``); the sigmoid of the sum is
+    the weight. The result depends on the tile's extent.
+
+    Args:
+        channels: Channels of the image.
+        reduction: Channels over those in between.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, channels // reduction, 1, bias=False)
+        self.fc2 = nn.Conv2d(channels // reduction, channels, 1, bias=False)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Weighted image ``(N, C, H, W)``."""
+        mean = image.mean(dim=(2, 3), keepdim=True)
+        peak = image.amax(dim=(2, 3), keepdim=True)
+        return image * torch.sigmoid(self._excite(mean) + self._excite(peak))
+
+    def _excite(self, pooled: torch.Tensor) -> torch.Tensor:
+        return self.fc2(functional.relu(self.fc1(pooled)))
+
+
+class SpatialGate(nn.Module):
+    """Weighs places by the mean and the maximum over the channels, through one bias-free convolution (``conv1``).
+
+    Args:
+        size: Rows and columns of the kernel, odd; the border is padded with zeros.
+    """
+
+    def __init__(self, size: int = 7) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(2, 1, size, padding=size // 2, bias=False)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Weighted image ``(N, C, H, W)``."""
+        seen = torch.cat((image.mean(dim=1, keepdim=True), image.amax(dim=1, keepdim=True)), dim=1)
+        return image * torch.sigmoid(self.conv1(seen))
