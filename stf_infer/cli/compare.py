@@ -5,18 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
 import click
 
-from ..errors import UsageError
+from ._statements import rasters_from
 from ._verb import Report, stderr_console, verb
 
-_ROLES = ("prediction", "truth", "reference")
-T = TypeVar("T")
 
-
-@click.command()
+@click.command(short_help="Measure a prediction against the truth.")
 @click.argument("prediction", metavar="F2.tif")
 @click.argument("truth", metavar="TRUTH.tif")
 @verb
@@ -41,16 +39,15 @@ T = TypeVar("T")
     help="Another raster to measure against the truth, as a baseline. Repeatable. Pixels count where all rasters "
     "are valid.",
 )
+@click.option("--bands", multiple=True, metavar="ROLE=N,N,...", help="Bands to use: numbers from 1, or names.")
 @click.option(
     "--scale",
-    "scales",
-    metavar="ROLE=X",
     multiple=True,
-    help="physical = stored * X, for a raster that does not say so. ROLE: prediction, truth, reference.",
+    metavar="[ROLE=]X",
+    help="physical = stored * X + offset, for rasters that do not say so. ROLE: prediction, truth, reference.",
 )
-@click.option("--offset", "offsets", metavar="ROLE=X", multiple=True, help="Added after --scale.")
-@click.option("--nodata", "nodatas", metavar="ROLE=X", multiple=True, help="Stored value that means no measurement.")
-@click.option("--bands", metavar="ROLE=N,N,...", multiple=True, help="Bands to use, by number from 1 or by name.")
+@click.option("--offset", multiple=True, metavar="[ROLE=]X", help="See --scale.")
+@click.option("--nodata", multiple=True, metavar="[ROLE=]X", help="Stored value that is no measurement.")
 @click.option(
     "--ssim-window",
     type=click.Choice(["gaussian", "uniform", "none"]),
@@ -66,10 +63,10 @@ def compare(
     data_range: float | None,
     ratio: float | None,
     references: tuple[str, ...],
-    scales: tuple[str, ...],
-    offsets: tuple[str, ...],
-    nodatas: tuple[str, ...],
     bands: tuple[str, ...],
+    scale: tuple[str, ...],
+    offset: tuple[str, ...],
+    nodata: tuple[str, ...],
     ssim_window: str,
     ssim_size: int | None,
 ) -> Report:
@@ -79,23 +76,14 @@ def compare(
     must lie on the grid of the truth; nodata, masks, scale and offset are taken from the rasters.
     """
     from ..metrics.comparison import compare as measure
-    from ..raster import Raster
 
-    stated: dict[str, dict[str, Any]] = {
-        "scale": _by_role("--scale", scales, float),
-        "offset": _by_role("--offset", offsets, float),
-        "nodata": _by_role("--nodata", nodatas, float),
-        "bands": _by_role("--bands", bands, _band_list),
-    }
-
-    def raster(role: str, path: str) -> Raster:
-        return Raster(path, **{key: values[role] for key, values in stated.items() if role in values})
-
+    paths = {"prediction": prediction, "truth": truth, "reference": references[0] if references else None}
+    rasters = rasters_from(paths, (), bands=bands, scale=scale, offset=offset, nodata=nodata)
     with _progress_bar() as progress:
         comparison = measure(
-            raster("prediction", prediction),
-            raster("truth", truth),
-            references=[raster("reference", path) for path in references],
+            rasters["prediction"],
+            rasters["truth"],
+            references=[replace(rasters["reference"], data=path) for path in references],
             mask=mask,
             data_range=data_range,
             ratio=ratio,
@@ -104,30 +92,6 @@ def compare(
             progress=progress,
         )
     return Report(comparison.as_dict(), comparison.render)
-
-
-def _by_role(flag: str, values: tuple[str, ...], convert: Callable[[str], T]) -> dict[str, T]:
-    out: dict[str, T] = {}
-    for value in values:
-        role, equals, text = value.partition("=")
-        try:
-            if not equals or role not in _ROLES:
-                raise ValueError(role)
-            out[role] = convert(text)
-        except ValueError as error:
-            raise UsageError(
-                f"{flag} cannot be read",
-                got=value,
-                allowed=f"ROLE=VALUE with ROLE one of {', '.join(_ROLES)}",
-            ) from error
-    return out
-
-
-def _band_list(text: str) -> tuple[str | int, ...]:
-    parts = [part.strip() for part in text.split(",")]
-    if not all(parts):
-        raise ValueError(text)
-    return tuple(int(part) if part.isdigit() else part for part in parts)
 
 
 @contextmanager

@@ -30,6 +30,9 @@ _ROWS_AT_ONCE = 64
 # GDAL keeps decoded blocks up to this many MB; its default is a share of the machine's memory.
 _CACHE_MB = 256
 
+# What files write where a number has no unit.
+_NO_UNIT = {"1", "unitless", "dimensionless", "none"}
+
 _POOLED = ("rmse", "mae", "cc", "r2", "psnr", "ssim", "sam_deg", "ergas")
 
 
@@ -110,7 +113,8 @@ def compare(
         RasterError: A raster cannot be read.
         BandError: Bands do not match.
         GridError: Grids differ; nothing is warped here.
-        ScaleError: Units differ, or are not what the default data range stands for.
+        ScaleError: A raster holds integers without a scale beside one with a scale, or the truth is not the
+            reflectance that the default data range stands for.
         MetricError: Data range or ratio is missing or unusable, or no pixel is left.
 
     Cost:
@@ -206,10 +210,10 @@ def _rows_to_read(scenes: Sequence[SceneRows]) -> int:
 def _data_range(stated: float | None, scenes: Sequence[SceneRows]) -> tuple[float, str]:
     if stated is not None:
         return as_data_range(stated), "stated"
-    units = {scene.unit.lower() for scene in scenes if scene.unit}
-    if "reflectance" in units:
+    units = {scene.unit.lower() for scene in scenes if scene.unit} - _NO_UNIT
+    if units == {"reflectance"}:
         return 1.0, "the rasters name the unit reflectance"
-    if units <= {"1"} and any(scene.is_scaled for scene in scenes):
+    if not units and any(scene.is_scaled for scene in scenes):
         return 1.0, "the rasters carry a scale, and reflectance runs from 0 to 1"
     raise MetricError(
         "The data range is not known: the rasters do not say that they hold reflectance",

@@ -173,11 +173,11 @@ def bind_bands(prediction: SceneRows, others: Sequence[SceneRows]) -> tuple[str,
     """
     wanted, count = prediction.names, len(prediction.numbers)
     for scene in others:
-        names = scene.names
-        shared = [n for n in wanted or () if n.lower() in [m.lower() for m in names or ()]]
-        if wanted and names and len(shared) == count:
-            place = [m.lower() for m in names]
-            scene.numbers = [scene.numbers[place.index(n.lower())] for n in wanted]
+        names = None if scene.raster.bands is not None else scene.names
+        place = [name.lower() for name in names or ()]
+        shared = [name for name in wanted or () if name.lower() in place]
+        if wanted and len(shared) == count:
+            scene.numbers = [scene.numbers[place.index(name.lower())] for name in wanted]
             continue
         if shared or len(scene.numbers) != count:
             raise BandError(
@@ -225,10 +225,12 @@ def _same_grid(truth: SceneRows, other: SceneRows) -> bool:
     mine, theirs = truth.dataset, other.dataset
     if mine.crs and theirs.crs and mine.crs != theirs.crs:
         return False
-    corners = ((0, 0), (mine.width, 0), (0, mine.height), (mine.width, mine.height))
-    for corner in corners:
-        column, row = ~mine.transform * (theirs.transform * corner)
-        if max(abs(column - corner[0]), abs(row - corner[1])) > _ALIGNED:
+    a, b, x, d, e, y = tuple(mine.transform)[:6]
+    steps = np.array(tuple(theirs.transform)[:6]) - (a, b, x, d, e, y)
+    for column, row in ((0, 0), (mine.width, 0), (0, mine.height), (mine.width, mine.height)):
+        east, north = steps.reshape(2, 3) @ (column, row, 1)
+        apart = np.linalg.solve([[a, b], [d, e]], [east, north])
+        if np.abs(apart).max() > _ALIGNED:
             return False
     return True
 
@@ -242,6 +244,8 @@ def _grid(scene: SceneRows) -> str:
 
 def require_same_unit(scenes: Sequence[SceneRows]) -> None:
     """Refuse integers without a scale beside rasters of a known scale or unit: their numbers do not compare.
+
+    Units of different names are logged: their names may mean the same.
 
     Raises:
         ScaleError: The message names the flag that states the scale.
@@ -257,8 +261,4 @@ def require_same_unit(scenes: Sequence[SceneRows]) -> None:
             )
     units = {s.unit.lower(): s for s in scenes if s.unit}
     if len(units) > 1:
-        raise ScaleError(
-            "The rasters are in different units",
-            got=", ".join(f"{s.role}: {s.unit}" for s in units.values()),
-            fix="Convert one of them, or mend the unit that it names",
-        )
+        log.warning("The rasters name different units: %s", ", ".join(f"{s.role} {s.unit}" for s in units.values()))
