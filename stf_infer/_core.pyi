@@ -113,18 +113,22 @@ def finalise(
     high: float,
     nodata: float,
     stored: NDArray[Any],
-) -> None:
+) -> int:
     """Turn blended values into stored ones: ``round(clamp(sums * scale + offset, low, high))``.
 
     Integers saturate at their type's range and never take the nodata value by accident.
 
     Args:
         sums: (C, rows, W) network values.
-        valid: (rows, W), 0 where the result is nodata; None: valid everywhere. NaN sums become nodata too.
+        valid: (rows, W), 0 where the result is nodata; None: valid everywhere. Sums that are not finite become
+            nodata too.
         scale: (C,) factor of each channel.
         offset: (C,) summand of each channel.
         low: Lower limit, in stored numbers.
         high: Upper limit, in stored numbers.
         nodata: The stored nodata value.
         stored: (C, rows, W) uint8, uint16, int16 or float32 output.
+
+    Returns:
+        How many values of valid pixels were not finite, over all channels.
     """

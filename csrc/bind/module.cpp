@@ -157,7 +157,7 @@ void bind_finalise(py::module_& m) {
             T* out = stored.mutable_data();
             const Index channels = sums.shape(0), pixels = sums.shape(1) * sums.shape(2);
             py::gil_scoped_release release;
-            finalise<T>(in, mask, channels, pixels, slope, shift, low, high, nodata, out);
+            return finalise<T>(in, mask, channels, pixels, slope, shift, low, high, nodata, out);
         },
         py::arg("sums").noconvert(), py::arg("valid"), py::arg("scale").noconvert(), py::arg("offset").noconvert(),
         py::arg("low"), py::arg("high"), py::arg("nodata"), py::arg("stored").noconvert());

@@ -20,10 +20,11 @@ void blend(const float* tile, Index tile_rows, Index tile_columns, Index y, Inde
            const float* column_weight, float* sums, const Accumulator& shape);
 
 // stored = round(clamp(sum * scale + offset, low, high)) in the type's range, never the nodata value;
-// nodata where valid == 0 (valid may be null: all valid) or the sum is NaN.
+// nodata where valid == 0 (valid may be null: all valid) or the sum is not finite.
+// Returns how many sums were not finite although their pixel is valid.
 template <class T>
-void finalise(const float* sums, const std::uint8_t* valid, Index channels, Index pixels, const float* scale,
-              const float* offset, float low, float high, T nodata, T* stored);
+Index finalise(const float* sums, const std::uint8_t* valid, Index channels, Index pixels, const float* scale,
+               const float* offset, float low, float high, T nodata, T* stored);
 
 #define STF_FOR_EACH_STORED_TYPE(X) \
     X(std::uint8_t)                 \

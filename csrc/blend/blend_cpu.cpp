@@ -54,22 +54,25 @@ void blend(const float* tile, Index tile_rows, Index tile_columns, Index y, Inde
 }
 
 template <class T>
-void finalise(const float* sums, const std::uint8_t* valid, Index channels, Index pixels, const float* scale,
-              const float* offset, float low, float high, T nodata, T* stored) {
+Index finalise(const float* sums, const std::uint8_t* valid, Index channels, Index pixels, const float* scale,
+               const float* offset, float low, float high, T nodata, T* stored) {
+    Index not_finite = 0;
     for (Index c = 0; c < channels; ++c) {
         const float* in = sums + c * pixels;
         T* out = stored + c * pixels;
         for (Index p = 0; p < pixels; ++p) {
             const float value = std::min(std::max(in[p] * scale[c] + offset[c], low), high);
-            const bool usable = (valid == nullptr || valid[p]) && !std::isnan(in[p]);
-            out[p] = usable ? stored_value<T>(value, nodata) : nodata;
+            const bool wanted = valid == nullptr || valid[p], finite = std::isfinite(in[p]);
+            not_finite += wanted && !finite;
+            out[p] = wanted && finite ? stored_value<T>(value, nodata) : nodata;
         }
     }
+    return not_finite;
 }
 
-#define STF_INSTANTIATE(T)                                                                                        \
-    template void finalise<T>(const float*, const std::uint8_t*, Index, Index, const float*, const float*, float, \
-                              float, T, T*);
+#define STF_INSTANTIATE(T)                                                                                         \
+    template Index finalise<T>(const float*, const std::uint8_t*, Index, Index, const float*, const float*, float, \
+                               float, T, T*);
 STF_FOR_EACH_STORED_TYPE(STF_INSTANTIATE)
 #undef STF_INSTANTIATE
 
