@@ -18,9 +18,7 @@ def copy_reference(fine_t1: np.ndarray) -> np.ndarray:
     return np.array(fine_t1, np.float32)
 
 
-def add_coarse_change(
-    fine_t1: np.ndarray, coarse_t1: np.ndarray, coarse_t2: np.ndarray, ratio: int
-) -> np.ndarray:
+def add_coarse_change(fine_t1: np.ndarray, coarse_t1: np.ndarray, coarse_t2: np.ndarray, ratio: int) -> np.ndarray:
     """``F2 = F1 + up(C2 - C1)``, with ``up`` of :func:`interpolate_coarse`.
 
     Args:

@@ -49,9 +49,7 @@ def write_scene(scene: Scene, folder: str | Path) -> dict[str, Path]:
     return paths
 
 
-def _write(
-    path: Path, image: np.ndarray, valid: np.ndarray, transform: tuple[float, ...], scene: Scene
-) -> None:
+def _write(path: Path, image: np.ndarray, valid: np.ndarray, transform: tuple[float, ...], scene: Scene) -> None:
     import rasterio
     from rasterio.transform import Affine
 

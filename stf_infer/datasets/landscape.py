@@ -95,9 +95,7 @@ def landscape(rng: np.random.Generator, height: int, width: int) -> Landscape:
     meander = smooth_noise(rng, grid, 9, 2)
     cover[(river < 5 + 3 * meander) & (wetness > 0)] = LandCover.MEADOW
     woods = smooth_noise(rng, grid, 110, 4) + np.where(np.abs(river - 3) < 2, 0.8, 0.0)
-    woods += (
-        0.3 * rng.standard_normal(len(parcels.crop), np.float32)[parcels.index]
-    )  # woods end where parcels end
+    woods += 0.3 * rng.standard_normal(len(parcels.crop), np.float32)[parcels.index]  # woods end where parcels end
     needle = smooth_noise(rng, grid, 45, 2) > 0.25
     cover[woods > 1.15] = LandCover.BROADLEAF
     cover[(woods > 1.15) & needle] = LandCover.NEEDLE
@@ -157,11 +155,7 @@ def _parcels(rng: np.random.Generator, grid: Grid) -> Parcels:
     lane = np.floor(across)
     shift = np.modf(np.abs(np.sin(lane * 12.9898 + phase[0][b])) * 43758.547)[0].astype(np.float32)
     along = (y * cosine - x * sine) / length[b].astype(np.float32) + shift
-    key = (
-        (b.astype(np.int64) * 4096 + (lane.astype(np.int64) + 2048)) * 4096
-        + np.floor(along).astype(np.int64)
-        + 2048
-    )
+    key = (b.astype(np.int64) * 4096 + (lane.astype(np.int64) + 2048)) * 4096 + np.floor(along).astype(np.int64) + 2048
     unique, index = np.unique(key, return_inverse=True)
     count = len(unique)
 
@@ -186,10 +180,7 @@ def _towns(rng: np.random.Generator, grid: Grid, river: np.ndarray) -> np.ndarra
     radii = [rng.uniform(0.075, 0.115) * size, *rng.uniform(0.014, 0.030, rng.integers(2, 6)) * size]
     for radius in radii:
         y, x = rng.uniform(0.12, 0.88, 2) * (height, width)
-        reach = (
-            np.hypot(grid.y - y, (grid.x - x) * np.float32(rng.uniform(0.7, 1.3))) / np.float32(radius)
-            + outline
-        )
+        reach = np.hypot(grid.y - y, (grid.x - x) * np.float32(rng.uniform(0.7, 1.3))) / np.float32(radius) + outline
         inside = (reach < 1) & (river > 1.0) & (total.sum(0) == 0)
         if inside.any():
             total[:, inside] = _streets(rng, grid, reach)[:, inside]
@@ -201,9 +192,7 @@ def _streets(rng: np.random.Generator, grid: Grid, reach: np.ndarray) -> np.ndar
     side = rng.uniform(4.5, 7.0, 2)
     u = (grid.x * np.float32(np.cos(angle)) + grid.y * np.float32(np.sin(angle))) / np.float32(side[0])
     v = (grid.y * np.float32(np.cos(angle)) - grid.x * np.float32(np.sin(angle))) / np.float32(side[1])
-    street = np.maximum(
-        line(np.abs(u - np.round(u)) * side[0], 0.5), line(np.abs(v - np.round(v)) * side[1], 0.5)
-    )
+    street = np.maximum(line(np.abs(u - np.round(u)) * side[0], 0.5), line(np.abs(v - np.round(v)) * side[1], 0.5))
     lot = (np.round(u - 0.5).astype(np.int64) % 61) * 67 + np.round(v - 0.5).astype(np.int64) % 67
     use = rng.random(61 * 67).astype(np.float32)[lot]
     dense = np.clip(1.1 - reach, 0.15, 0.9) * (0.6 + 0.5 * rng.random(61 * 67).astype(np.float32)[lot])

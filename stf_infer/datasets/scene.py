@@ -126,13 +126,9 @@ def procedural_scene(
     surfaces = [_surface(table, bands, land, s, day) for s, day in zip(shares, days, strict=True)]
 
     skies = [draw_sky(_stream(seed, f"sky {k}"), grid) if clouds else None for k in range(2)]
-    seen = [
-        surface if sky is None else sky.over(surface) for surface, sky in zip(surfaces, skies, strict=True)
-    ]
+    seen = [surface if sky is None else sky.over(surface) for surface, sky in zip(surfaces, skies, strict=True)]
     responses = draw_responses(_stream(seed, "response"), bands, ratio)
-    coarse = [
-        coarse_image(_stream(seed, f"coarse {k}"), seen[k], ratio, margin, responses[k]) for k in range(2)
-    ]
+    coarse = [coarse_image(_stream(seed, f"coarse {k}"), seen[k], ratio, margin, responses[k]) for k in range(2)]
     coarse_valid = [_clear(sky, coarse[0].shape[1:], ratio, margin) for sky in skies]
     origin, crs = _place(_stream(seed, "place"))
     return Scene(
@@ -167,9 +163,7 @@ def _place(rng: np.random.Generator) -> tuple[tuple[float, float], str]:
     ), f"EPSG:{32600 + zone}"
 
 
-def _surface(
-    table: np.ndarray, bands: tuple[str, ...], land: Landscape, shares: np.ndarray, day: Day
-) -> np.ndarray:
+def _surface(table: np.ndarray, bands: tuple[str, ...], land: Landscape, shares: np.ndarray, day: Day) -> np.ndarray:
     count, height, width = shares.shape
     surface = (table @ shares.reshape(count, -1)).reshape(len(bands), height, width)
     wood = (land.cover == LandCover.BROADLEAF) | (land.cover == LandCover.NEEDLE)

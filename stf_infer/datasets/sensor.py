@@ -115,7 +115,7 @@ def footprint(length: int, ratio: int, margin: int, shift: float = 0.0, *, scan:
     centre = margin + (np.arange(count) + 0.5) * ratio + shift
     away = np.abs(np.arange(length) + 0.5 - centre[:, None]) / ratio
     softness = 0.5 if ratio == 1 else 0.12
-    weight = np.clip(1 - away, 0, None) if scan else 1 / (1 + np.exp((away - 0.5) / softness * 2.2))
+    weight = np.clip(1 - away, 0, None) if scan else 1 / (1 + np.exp(np.minimum((away - 0.5) / softness * 2.2, 30)))
     weight[weight < 1e-4] = 0
     return (weight / weight.sum(1, keepdims=True)).astype(np.float32)
 

@@ -96,9 +96,7 @@ def abundances(land: Landscape, day: Day) -> np.ndarray:
     _put(shares, land.cover == LandCover.SAND, sand=0.6, wet_soil=0.3, leaf=0.1)
     _mix(shares, land.roads, asphalt=0.55, dry_soil=0.30, leaf=0.15)
     _town(shares, land, day, dryness)
-    _mix(
-        shares, np.clip(0.5 - land.river, 0, 1) * (land.cover != LandCover.SAND), water=1 - muddy, silt=muddy
-    )
+    _mix(shares, np.clip(0.5 - land.river, 0, 1) * (land.cover != LandCover.SAND), water=1 - muddy, silt=muddy)
     return shares
 
 
@@ -154,9 +152,9 @@ def draw_change(rng: np.random.Generator, land: Landscape) -> np.ndarray:
         out[(distance[2] + 0.3 * ragged < 1) & (crop | wood)] = Change.FIRE
     if events[1]:
         low = land.river < np.clip(9 + 7 * ragged, 0, None)
-        out[
-            low & (distance[1] < 3.5 + ragged) & (land.cover != LandCover.WATER) & (land.town.sum(0) < 0.5)
-        ] = Change.FLOOD
+        out[low & (distance[1] < 3.5 + ragged) & (land.cover != LandCover.WATER) & (land.town.sum(0) < 0.5)] = (
+            Change.FLOOD
+        )
     return out
 
 
@@ -166,9 +164,7 @@ def apply_change(shares: np.ndarray, change: np.ndarray, land: Landscape) -> np.
     harvest = (change == Change.HARVEST).astype(np.float32)
     bright = np.clip(0.6 + 0.4 * land.parcels.soil[land.parcels.index] - 0.1 * land.wetness, 0.1, 0.95)
     _mix(out, harvest, straw=0.3, dry_soil=0.7 * bright, wet_soil=0.7 * (1 - bright))
-    severity = np.clip(0.75 + 0.15 * land.grain, 0.3, 0.97) * blur(
-        (change == Change.FIRE).astype(np.float32), 0.2
-    )
+    severity = np.clip(0.75 + 0.15 * land.grain, 0.3, 0.97) * blur((change == Change.FIRE).astype(np.float32), 0.2)
     _mix(out, severity, ash=0.85, dry_soil=0.15)
     depth = np.clip(0.85 + 0.12 * land.grain, 0.4, 1) * blur((change == Change.FLOOD).astype(np.float32), 0.2)
     _mix(out, depth, silt=0.75, water=0.25)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The zoo: published spatiotemporal-fusion networks, defined once, in their family's folder.
 
-names()                                  every network
-create("edcstfn", bands=4, references=2) an nn.Module that takes its inputs by role
-about("edcstfn")                         paper, family, options
+    names()                                  every network
+    create("edcstfn", bands=4, references=2) an nn.Module that takes its inputs by role
+    about("edcstfn")                         paper, family, options
+
+Importing this package does not import torch; building a network does.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 # name: module and class below this package
 _ZOO = {
     "dcstfn": "cnn.dcstfn:DCSTFN",
+    "deltaweave": "cnn.deltaweave:DeltaWeave",
     "edcstfn": "cnn.edcstfn:EDCSTFN",
+    "stfdiff": "diffusion.stfdiff:STFDiff",
 }
 
 # Names for a plain band count: what the field's data sets hold in this order.
