@@ -25,6 +25,8 @@ _ZOO = {
     "dcstfn": "cnn.dcstfn:DCSTFN",
     "deltaweave": "cnn.deltaweave:DeltaWeave",
     "edcstfn": "cnn.edcstfn:EDCSTFN",
+    "ganstfm": "gan.ganstfm:GANSTFM",
+    "mlffgan": "gan.mlffgan:MLFFGAN",
     "stfdiff": "diffusion.stfdiff:STFDiff",
 }
 
