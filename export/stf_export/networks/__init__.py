@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 _ZOO = {
     "dcstfn": "cnn.dcstfn:DCSTFN",
     "deltaweave": "cnn.deltaweave:DeltaWeave",
+    "diffstsf": "diffusion.diffstsf:DiffSTSF",
     "edcstfn": "cnn.edcstfn:EDCSTFN",
+    "stfdcnn": "cnn.stfdcnn:STFDCNN",
+    "stfnet": "cnn.stfnet:StfNet",
     "ganstfm": "gan.ganstfm:GANSTFM",
     "mlffgan": "gan.mlffgan:MLFFGAN",
     "stfdiff": "diffusion.stfdiff:STFDiff",

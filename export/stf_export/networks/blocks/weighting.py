@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
 
 # The eps that the field writes as 1e-8 is zero in half precision; this is the smallest number that is not.
@@ -27,3 +30,18 @@ def inverse_weight(change_1: torch.Tensor, change_3: torch.Tensor, eps: float) -
     """
     a, b = change_1.abs(), change_3.abs()
     return (b + eps) / (a + b + 2 * eps)
+
+
+def per_scene(rule: Callable[..., np.ndarray], *images: torch.Tensor) -> torch.Tensor:
+    """A rule for scene scalars, applied to each image of a batch as if it were a whole scene.
+
+    Args:
+        rule: One of :mod:`stf_export.networks.scene_scalars`.
+        images: The rule's arguments, ``(N, C, H, W)`` each.
+
+    Returns:
+        ``(N, C, 1, 1)`` or ``(N, 1, 1, 1)``, as many channels as the rule gives numbers. It carries no gradient.
+    """
+    scenes = zip(*(image.detach().cpu().double().numpy() for image in images), strict=True)
+    numbers = np.stack([rule(*scene) for scene in scenes])
+    return torch.from_numpy(numbers)[:, :, None, None].to(images[0])

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from stf_export.networks import scene_scalars
+from stf_export.networks.scene_scalars import (
+    densestf_coarse_mean,
+    densestf_fine_mean,
+    mean_absolute_changes,
+    mean_changes,
+    stfmlp_alpha,
+    stfnet_temporal_weight,
+    switched_weight,
+)
+
+
+def constant(*levels: float) -> np.ndarray:
+    return np.ones((len(levels), 3, 5), np.float32) * np.array(levels, np.float32)[:, None, None]
+
+
+def test_stfnet_weighs_inversely_to_the_absolute_change():
+    weight = stfnet_temporal_weight(constant(0, 0), constant(0.1, 0.05), constant(0.0, 0.2))
+    # Changes 0.1 and 0.1; 0.05 and 0.15.
+    np.testing.assert_allclose(weight, [0.5, 0.75], atol=1e-5)
+    assert weight.dtype == np.float64
+
+
+def test_stfnet_switches_band_by_band():
+    weight = stfnet_temporal_weight(constant(0, 0, 0), constant(0.1, 0.5, 0.1), constant(0.5, 0.4, 0.2))
+    # Changes 0.1 and 0.4; 0.5 and 0.1; 0.1 and 0.1.
+    np.testing.assert_allclose(weight, [1, 0, 0.5], atol=1e-5)
+
+
+def test_stfnet_counts_gains_and_losses_and_stfmlp_lets_them_cancel():
+    before = constant(0.5)
+    middle = before.copy()
+    middle[0, 0] += 0.3
+    middle[0, 2] -= 0.3
+    after = middle + 0.1
+    # Mean absolute changes 0.2 and 0.1, mean changes 0 and 0.1.
+    np.testing.assert_allclose(stfnet_temporal_weight(before, middle, after), [1 / 3], atol=1e-5)
+    np.testing.assert_allclose(stfmlp_alpha(before, middle, after), [1], atol=1e-5)
+
+
+def test_stfmlp_has_one_number_for_all_bands():
+    alpha = stfmlp_alpha(constant(0, 0), constant(0.1, 0.3), constant(0.05, 0.25))
+    # Changes over both bands: 0.2 and 0.05.
+    np.testing.assert_allclose(alpha, [0.05 / 0.25], atol=1e-6)
+    assert alpha.shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ((0.0, 0.0), 0.5),
+        ((0.0, 0.1), 1.0),
+        ((0.1, 0.0), 0.0),
+        ((0.3, 0.51), 1.0),
+        ((0.51, 0.3), 0.0),
+        ((0.3, 0.5 - 1e-9), 0.5 / 0.8),
+        ((0.5 - 1e-9, 0.3), 0.3 / 0.8),
+    ],
+)
+def test_switched_weight(changes: tuple[float, float], expected: float):
+    got = switched_weight(np.array([changes[0]]), np.array([changes[1]]))
+    np.testing.assert_allclose(got, [expected], atol=1e-8)
+
+
+def test_switched_weight_is_the_reciprocal_formula():
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 50)) * 0.2
+    expected = (1 / (a + 1e-6)) / (1 / (a + 1e-6) + 1 / (b + 1e-6))
+    np.testing.assert_allclose(switched_weight(a, b, eps=1e-6), expected, rtol=1e-12)
+
+
+def test_only_valid_pixels_count():
+    rng = np.random.default_rng(0)
+    one, two, three = rng.random((3, 2, 4, 6)).astype(np.float32)
+    valid = rng.random((4, 6)) < 0.6
+    spoilt = [image.copy() for image in (one, two, three)]
+    for image in spoilt:
+        image[:, ~valid] = np.nan
+    kept = [image[:, valid][:, None] for image in (one, two, three)]
+    for rule in (stfnet_temporal_weight, stfmlp_alpha, densestf_coarse_mean):
+        np.testing.assert_array_equal(rule(*spoilt, valid), rule(*kept))
+    np.testing.assert_array_equal(densestf_fine_mean(*spoilt[:2], valid), densestf_fine_mean(*kept[:2]))
+
+
+def test_means_of_blocks_add_up_to_the_mean_of_the_scene():
+    rng = np.random.default_rng(1)
+    before, after = rng.random((2, 3, 8, 4))
+    for mean in (mean_changes, mean_absolute_changes):
+        blocks = [
+            (rows.stop - rows.start, mean(before[:, rows], after[:, rows])) for rows in (slice(0, 3), slice(3, 8))
+        ]
+        total = sum(count * value for count, value in blocks) / 8
+        np.testing.assert_allclose(total, mean(before, after), rtol=1e-12)
+
+
+def test_densestf_levels():
+    np.testing.assert_allclose(densestf_fine_mean(constant(0.1, 0.2), constant(0.3, 0.6)), [0.2, 0.4], atol=1e-7)
+    got = densestf_coarse_mean(constant(0.1), constant(0.2), constant(0.6))
+    np.testing.assert_allclose(got, [0.3], atol=1e-7)
+
+
+def test_needs_no_torch():
+    code = "import sys, stf_export.networks.scene_scalars; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert scene_scalars.SWITCH == 0.2
