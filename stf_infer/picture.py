@@ -66,10 +66,10 @@ def shown_bands(bands: Sequence[str]) -> list[int]:
 
 
 def stretch(image: np.ndarray, bands: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Black and white point of each shown band: percentiles 0.5 and 99.5 of the finite values."""
+    """Black and white point of each shown band: percentiles 0.5 and 99.5 of the finite values, black a little lower."""
     shown = image[shown_bands(bands)]
     low, high = np.nanpercentile(shown.reshape(3, -1), (0.5, 99.5), axis=1)
-    return low.astype(np.float32), high.astype(np.float32)
+    return (low - 0.1 * (high - low)).astype(np.float32), high.astype(np.float32)
 
 
 def heat(values: np.ndarray, highest: float) -> np.ndarray:
@@ -132,17 +132,20 @@ def write_png(path: str | Path, picture: np.ndarray) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
-    import rasterio
     from rasterio.errors import NotGeoreferencedWarning
+    from rasterio.io import MemoryFile
 
     height, width, count = picture.shape
+    shape = {"count": count, "height": height, "width": width}
+    with warnings.catch_warnings(), MemoryFile() as memory:
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with memory.open(driver="PNG", dtype="uint8", **shape) as png:
+            png.write(np.moveaxis(picture, -1, 0))
+        content = memory.read()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path, "w", driver="PNG", dtype="uint8", count=count, height=height, width=width) as png:
-                png.write(np.moveaxis(picture, -1, 0))
+        Path(path).write_bytes(content)
     except OSError as error:
-        raise OutputError("The picture cannot be written", got=f"{path}: {error}") from error
+        raise OutputError("The picture cannot be written", got=f"{path}: {error.strerror}") from error
 
 
 # Lettering -----------------------------------------------------------------------------------------------
@@ -168,7 +171,7 @@ _LETTERS = {
     "4": "32380444", "5": "48080516364543321203", "6": "4738180703123243443505", "7": "084812",
     "8": "15060718384746351504031232434435", "9": "03123243473818070615 1545",
     ".": "0202", ",": "0201", ":": "0202 0505", "-": "0535", "+": "0545 2723", "=": "0444 0646", "/": "0248",
-    "(": "18060412", ")": "08161402", "%": "0248 0808 4242", "_": "0141", "|": "0108", "'": "0806",
+    "(": "18060412", ")": "08161402", "%": "0248 0707 4343", "_": "0141", "|": "0108", "'": "0806",
 }  # fmt: skip
 
 
@@ -220,6 +223,8 @@ def _stroke(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, half: float,
     patch = canvas[y0:y1, x0:x1]
     y, x = np.mgrid[y0 : y0 + patch.shape[0], x0 : x0 + patch.shape[1]] + 0.0
     along = end - start
+    if not along.any():
+        half *= 1.35  # a dot alone looks smaller than a line
     share = ((x - start[0]) * along[0] + (y - start[1]) * along[1]) / max(float(along @ along), 1e-9)
     share = np.clip(share, 0, 1)
     distance = np.hypot(x - start[0] - share * along[0], y - start[1] - share * along[1])

@@ -45,12 +45,12 @@ def write_scene(scene: Scene, folder: str | Path) -> dict[str, Path]:
         for name, (image, valid, transform) in rasters.items():
             _write(paths[name], image, valid, transform, scene)
     except OSError as error:
-        raise OutputError("The scene cannot be written", got=f"{folder}: {error}") from error
+        raise OutputError("The scene cannot be written", got=f"{folder}: {error.strerror or error}") from error
     return paths
 
 
 def _write(path: Path, image: np.ndarray, valid: np.ndarray, transform: tuple[float, ...], scene: Scene) -> None:
-    import rasterio
+    from rasterio.io import MemoryFile
     from rasterio.transform import Affine
 
     stored = np.where(valid, np.rint(image / SCALE).clip(-32768, 32767), NODATA).astype(np.int16)
@@ -69,8 +69,10 @@ def _write(path: Path, image: np.ndarray, valid: np.ndarray, transform: tuple[fl
         "compress": "deflate",
         "predictor": 2,
     }
-    with rasterio.open(path, "w", **profile) as raster:
-        raster.write(stored)
-        raster.descriptions = scene.bands
-        raster.scales = (SCALE,) * raster.count
-        raster.offsets = (0.0,) * raster.count
+    with MemoryFile() as memory:  # the file appears whole, and smaller than the scene in memory
+        with memory.open(**profile) as raster:
+            raster.write(stored)
+            raster.descriptions = scene.bands
+            raster.scales = (SCALE,) * raster.count
+            raster.offsets = (0.0,) * raster.count
+        path.write_bytes(memory.read())
