@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..errors import MetricError, ScaleError
 from .checks import as_data_range, as_ratio
 from .evaluate import Evaluation
 from .rasters import SceneRows, bind_bands, require_same_grid, require_same_unit
-from .report import MetricReport, figure_cells, figure_table
+from .report import MetricReport, cell, heading, plain_table
 from .ssim import WindowName
 
 if TYPE_CHECKING:
@@ -68,14 +69,26 @@ class Comparison:
         }
 
     def render(self, console: Console) -> None:
-        """Print the prediction's figures, then a row of pooled figures for it and for each reference."""
-        self.report.render(console, title=f"{self.prediction} against {self.truth}")
+        """Print the prediction's figures, then the pooled figures of it and of each reference side by side."""
+        from rich.markup import escape
+
+        name = _short(self.prediction)
+        self.report.render(console, title=escape(f"{name} against {_short(self.truth)}"))
         if not self.references:
             return
-        table = figure_table("Pooled figures over the same pixels", "raster", _POOLED)
-        for name, report in ((self.prediction, self.report), *self.references):
-            table.add_row(name, *figure_cells(report.pooled, _POOLED))
+        table = plain_table("Pooled, over the same pixels", "")
+        for label in (name, *(_short(label) for label, _ in self.references)):
+            table.add_column(escape(label), justify="right", overflow="fold")
+        reports = [self.report, *(report for _, report in self.references)]
+        for metric in _POOLED:
+            if metric in self.report.pooled:
+                table.add_row(heading(metric), *(cell(metric, report.pooled[metric]) for report in reports))
         console.print(table)
+
+
+def _short(label: str) -> str:
+    """The file's name of a path; other labels have no folder."""
+    return PurePath(label).name
 
 
 def compare(

@@ -68,8 +68,8 @@ def evaluate(
         MetricError: The arrays or settings cannot be used, or no pixel is left. The message names the value.
 
     Cost:
-        About 0.1 microseconds a value on one core, most of it for SSIM and UQI. Memory beyond the inputs: a
-        few blocks of rows, whatever the height.
+        About 60 ns a value on one core, of which 5 ns for all but SSIM and UQI. Memory beyond the inputs: a few blocks
+        of rows, whatever the height.
     """
     p, t = as_pair(prediction, truth)
     use = as_use(mask, p.shape[1:])

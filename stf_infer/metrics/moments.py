@@ -95,12 +95,12 @@ class Moments:
             for b, (p, t) in enumerate(zip(prediction, truth, strict=True)):
                 out.mean_prediction[b], dp = _centred(p)
                 out.mean_truth[b], dt = _centred(t)
-                out.deviation_prediction[b] = dp @ dp
-                out.deviation_truth[b] = dt @ dt
-                out.codeviation[b] = dp @ dt
+                out.deviation_prediction[b] = _dot(dp, dp)
+                out.deviation_truth[b] = _dot(dt, dt)
+                out.codeviation[b] = _dot(dp, dt)
                 error = p - t
                 out.error[b] = error.sum()
-                out.squared_error[b] = error @ error
+                out.squared_error[b] = _dot(error, error)
                 out.absolute_error[b] = np.abs(error, out=error).sum()
                 out.minimum_truth[b], out.maximum_truth[b] = t.min(), t.max()
         return out
@@ -144,3 +144,8 @@ def _centred(values: np.ndarray) -> tuple[float, np.ndarray]:
     step = deviation.mean()
     deviation -= step
     return float(first + step), deviation
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> float:
+    """Sum of products, in this thread: BLAS would start threads of its own, which spin where cores are shared."""
+    return float(np.einsum("n,n->", a, b))

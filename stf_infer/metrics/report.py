@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-# name: (heading, whether less is better; None where zero is best)
-HEADINGS: dict[str, tuple[str, bool | None]] = {
-    "rmse": ("RMSE", True),
-    "mae": ("MAE", True),
-    "bias": ("bias", None),
-    "mse": ("MSE", True),
-    "nrmse": ("NRMSE", True),
-    "cc": ("CC", False),
-    "r2": ("R2", False),
-    "psnr": ("PSNR", False),
-    "ssim": ("SSIM", False),
-    "uqi": ("UQI", False),
-    "sam_deg": ("SAM deg", True),
-    "sam_rad": ("SAM rad", True),
-    "ergas": ("ERGAS %", True),
+# name: (heading, whether less is better; None where zero is best, format for a person)
+HEADINGS: dict[str, tuple[str, bool | None, str]] = {
+    "rmse": ("RMSE", True, ".4g"),
+    "mae": ("MAE", True, ".4g"),
+    "bias": ("bias", None, ".3g"),
+    "mse": ("MSE", True, ".4g"),
+    "nrmse": ("NRMSE", True, ".4g"),
+    "cc": ("CC", False, ".4f"),
+    "r2": ("R2", False, ".4f"),
+    "psnr": ("PSNR", False, ".2f"),
+    "ssim": ("SSIM", False, ".4f"),
+    "uqi": ("UQI", False, ".4f"),
+    "sam_deg": ("SAM deg", True, ".4g"),
+    "sam_rad": ("SAM rad", True, ".4g"),
+    "ergas": ("ERGAS %", True, ".4g"),
 }
 # What a person is shown a band; the rest follows from these or is in as_dict.
 SHOWN = ("rmse", "mae", "bias", "cc", "r2", "psnr", "ssim", "uqi")
@@ -122,13 +122,16 @@ class MetricReport:
 
     def render(self, console: Console, *, title: str = "Prediction against truth") -> None:
         """Print the figures as a table: one row a band, one row for all bands together."""
-        table = figure_table(title, "band", SHOWN)
+        table = plain_table(title, "band")
+        shown = [metric for metric in SHOWN if metric in self.pooled]
+        for metric in shown:
+            table.add_column(heading(metric), justify="right", no_wrap=True)
         for band in self.bands:
-            table.add_row(band, *figure_cells(self.per_band[band], SHOWN))
+            table.add_row(band, *(cell(metric, self.per_band[band][metric]) for metric in shown))
         table.add_section()
-        table.add_row("pooled", *figure_cells(self.pooled, SHOWN))
+        table.add_row("pooled", *(cell(metric, self.pooled[metric]) for metric in shown))
         console.print(table)
-        sam, ergas = figure_cells(self.pooled, ("sam_deg", "ergas"))
+        sam, ergas = (cell(metric, self.pooled[metric]) for metric in ("sam_deg", "ergas"))
         console.print(f"SAM {sam} deg, ERGAS {ergas} %, PSNR in dB", highlight=False)
         console.print(self._footing(), style="dim", highlight=False)
         for note in self.notes:
@@ -150,26 +153,24 @@ class MetricReport:
         )
 
 
-def figure_table(title: str, first: str, metrics: Sequence[str]) -> Table:
-    """An empty table with a column for each metric; arrows say which way is better."""
+def plain_table(title: str, first: str) -> Table:
+    """An empty table that fits 80 columns with eight figures a row; the first column folds."""
     from rich import box
     from rich.table import Table
 
-    arrow = {True: " ↓", False: " ↑", None: ""}
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column(first)
-    for metric in metrics:
-        heading, less = HEADINGS[metric]
-        table.add_column(heading + arrow[less], justify="right", no_wrap=True)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table.add_column(first, overflow="fold")
     return table
 
 
-def figure_cells(figures: Mapping[str, float], metrics: Sequence[str]) -> list[str]:
-    """Figures as a person reads them: blank where a metric has none, a dash where it is undefined."""
-    return [_cell(figures[m], digits=2 if m == "bias" else 4) if m in figures else "" for m in metrics]
+def heading(metric: str) -> str:
+    """Name of a metric as a person reads it; the arrow says which way is better."""
+    name, less, _ = HEADINGS[metric]
+    return name + {True: " ↓", False: " ↑", None: ""}[less]
 
 
-def _cell(value: float, digits: int) -> str:
+def cell(metric: str, value: float) -> str:
+    """A figure as a person reads it; a dash where it is undefined."""
     if math.isnan(value):
         return "-"
-    return "inf" if math.isinf(value) else f"{value:.{digits}g}"
+    return "inf" if math.isinf(value) else format(value, HEADINGS[metric][2])

@@ -76,8 +76,13 @@ def test_references_are_measured_beside_it(files):
     assert second["report"]["pooled"]["rmse"] == 0
     assert second["report"]["pooled"]["psnr"] is None  # infinite: JSON has no word for it, the note has
     assert any("PSNR is infinite" in note for note in second["report"]["notes"])
+
+
+def test_references_are_shown_beside_it(files):
     table = call(files["f2"], files["truth"], "--reference", files["f1"]).stdout
-    assert "Pooled figures over the same pixels" in table
+    assert "F2.tif against T.tif" in table
+    row = next(line.split() for line in table.partition("Pooled")[2].splitlines() if line.strip().startswith("RMSE ↓"))
+    assert row[2:] == ["0.01", "0.05"]
 
 
 def test_options_reach_the_measurement(files):

@@ -15,6 +15,7 @@ from affine import Affine
 from stf_infer.errors import BandError, GridError, MetricError, RasterError, ScaleError
 from stf_infer.metrics import compare, evaluate
 from stf_infer.raster import Raster
+from support import shared_path
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -197,6 +198,15 @@ def test_arrays_are_rasters_too(scene):
     )
     assert found.report.bands == NAMES
     same(found.report, evaluate(scene.prediction, scene.truth, data_range=1, ratio=16))
+
+
+def test_real_scenes_give_the_known_figures():
+    folder = shared_path("data", "kranj_landsat_modis_2020", "landsat_filled")
+    f1, f2 = (folder / f"20200{day}-28.tif_filled_kranj.tif" for day in ("68_191", "77_190"))
+    report = compare(f1, f2, data_range=10000, ratio=16).report
+    # Computed apart from this package and stated with the data: R2 of copying the earlier image, per band.
+    r2 = [report.per_band[band]["r2"] for band in report.bands]
+    assert r2 == pytest.approx([0.35, 0.59, 0.66, 0.86, 0.70, 0.59], abs=0.005)
 
 
 def test_dict_holds_everything(scene):

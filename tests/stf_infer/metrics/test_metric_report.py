@@ -63,7 +63,7 @@ def test_a_person_sees_bands_pooled_figures_counts_and_notes(report):
     text = text_of(report)
     green = next(line for line in text.splitlines() if line.strip().startswith("green"))
     nir = next(line for line in text.splitlines() if line.strip().startswith("nir"))
-    assert green.split()[1:5] == ["0.1", "0.1", "0.1", "1"]
+    assert green.split()[1:5] == ["0.1", "0.1", "0.1", "1.0000"]
     assert "inf" in nir
     assert any(line.strip().startswith("pooled") for line in text.splitlines())
     assert "439 of 440 pixels (0 masked, 1 not finite)" in text
@@ -72,8 +72,8 @@ def test_a_person_sees_bands_pooled_figures_counts_and_notes(report):
 
 
 def test_the_table_fits_a_narrow_terminal(report):
-    lines = text_of(report, width=85).splitlines()
-    assert max(map(len, lines)) <= 85
+    lines = text_of(report, width=80).splitlines()
+    assert max(map(len, lines)) <= 80
     assert not any("…" in line for line in lines)
 
 
@@ -81,6 +81,6 @@ def test_undefined_figures_are_a_dash():
     flat = np.ones((1, 12, 12))
     text = text_of(evaluate(flat + 1, flat, data_range=1, ratio=4, window=None))
     band = next(line for line in text.splitlines() if line.strip().startswith("band_1"))
-    assert band.split() == ["band_1", "1", "1", "1", "-", "-", "0"]
+    assert band.split() == ["band_1", "1", "1", "1", "-", "-", "0.00"]
     assert "SAM - deg" in text
     assert "no SSIM" in text
