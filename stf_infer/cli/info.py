@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``stf-infer info``: show what a bundle wants and gives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ._verb import Report, verb
+
+if TYPE_CHECKING:
+    from ..bundle import Bundle
+    from ..spec import InputSpec, TileRule, Values
+
+
+@click.command(short_help="Show what a bundle wants and gives.")
+@verb
+@click.argument("bundle", metavar="NAME.stf")
+def info(bundle: str) -> Report:
+    """Show roles, bands, units, tile rule, parity and files of the bundle NAME.stf. Files are not verified: `check`."""
+    from ..bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    return Report(_data(opened), lambda console: _show(console, opened))
+
+
+def _data(bundle: Bundle) -> dict[str, Any]:
+    properties = bundle.properties
+    return {
+        "bundle": str(bundle.path),
+        "sha256": bundle.sha256,
+        "format": properties["stf:format"],
+        "contract": bundle.spec.model_dump(mode="json"),
+        "precisions": list(bundle.precisions),
+        "parity": bundle.parity,
+        "probe": properties.get("stf:probe", {}),
+        "created": {"at": properties.get("datetime"), **properties.get("stf:created", {})},
+        "notes": properties.get("stf:notes", []),
+        "parameters": properties.get("mlm:total_parameters"),
+        "assets": {
+            key: {"href": asset.href, "bytes": asset.size, "sha256": asset.sha256, "title": asset.title}
+            for key, asset in bundle.assets.items()
+        },
+    }
+
+
+def _show(console: Any, bundle: Bundle) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    spec, data = bundle.spec, _data(bundle)
+    console.print(f"[bold]{escape(spec.name)}[/]  {escape(spec.network)}, ratio {spec.ratio}", highlight=False)
+    if spec.source:
+        console.print(escape(spec.source), highlight=False)
+    console.print()
+
+    rasters = Table("role", "bands", "grid", "unit", "network value", "tile", box=None, pad_edge=False)
+    for one in spec.inputs:
+        shape = " x ".join(map(str, spec.tensor_shape(one)))
+        rasters.add_row(
+            one.role, ", ".join(one.bands), _grid_words(one), one.values.unit, _value_words(one.values), shape
+        )
+    out, shape = spec.output, " x ".join(map(str, spec.output_shape))
+    rasters.add_row("[bold]fine_t2[/]", ", ".join(out.bands), "fine", out.values.unit, _value_words(out.values), shape)
+    console.print(rasters)
+    console.print()
+
+    facts = Table.grid(padding=(0, 2))
+    for name, words in _facts(data, spec.tile):
+        facts.add_row(name, escape(words))
+    console.print(facts)
+    console.print()
+
+    files = Table("file", "what", "size", "SHA-256", box=None, pad_edge=False)
+    for key, asset in bundle.assets.items():
+        size = "?" if asset.size is None else f"{asset.size / 1e6:.2f} MB"
+        files.add_row(key, escape(asset.title), size, asset.sha256[:12])
+    console.print(files)
+
+
+def _facts(data: dict[str, Any], tile: TileRule) -> list[tuple[str, str]]:
+    facts = [("tile", _tile_words(tile)), *(("because", why) for why in tile.because)]
+    if reach := data["probe"].get("reach"):
+        facts.append(("reach", ", ".join(f"{role} {pixels} px" for role, pixels in reach.items())))
+    if (seam := data["probe"].get("seam")) is not None:
+        facts.append(("seam", f"overlapping tiles differ by {seam:.1e} of the output's range at most"))
+    if parity := data["parity"]:
+        facts.append(
+            ("parity", f"{parity['relative']:.1e} of the range against {parity['reference']}, {parity['tiles']} tiles")
+        )
+    facts.append(("precisions", ", ".join(data["precisions"])))
+    if data["parameters"] is not None:
+        facts.append(("weights", f"{data['parameters']:,} numbers"))
+    if options := data["contract"]["options"]:
+        facts.append(("options", ", ".join(f"{k}={v}" for k, v in options.items())))
+    facts.append(("created", ", ".join(f"{k} {v}" for k, v in data["created"].items() if v)))
+    facts.append(("identity", data["sha256"]))
+    facts += [("note", note) for note in data["notes"]]
+    return facts
+
+
+def _tile_words(tile: TileRule) -> str:
+    how = f"halo {tile.halo}: tiled equals untiled" if tile.mode == "exact" else f"blended over {tile.overlap} pixels"
+    return f"{tile.height} x {tile.width}, origins at multiples of {tile.stride}, {how}"
+
+
+def _grid_words(one: InputSpec) -> str:
+    return f"coarse to fine, {one.from_coarse}" if one.from_coarse else one.grid
+
+
+def _value_words(values: Values) -> str:
+    words = "as it is"
+    if values.scale != 1 or values.offset != 0:
+        words = f"x {values.scale:g}" + (f" {values.offset:+g}" if values.offset else "")
+    low, high = values.minimum, values.maximum
+    if low is not None or high is not None:
+        limits = f"{'' if low is None else f'{low:g}'}..{'' if high is None else f'{high:g}'}"
+        words += f", clipped to {limits}"
+    return words
