@@ -16,18 +16,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import networks
     from .contract import Contract
-    from .export import export, export_module, export_onnx
+    from .exporter import export, export_module, export_onnx
 
-_HOME = {"export": "export", "export_module": "export", "export_onnx": "export", "Contract": "contract"}
+_HOME = {"export": "exporter", "export_module": "exporter", "export_onnx": "exporter", "Contract": "contract"}
 
 __all__ = ["Contract", "export", "export_module", "export_onnx", "networks"]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
-        globals()[name] = value  # the submodule `export` must not shadow the function
-        return value
+        return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
     if name == "networks":
         return importlib.import_module(".networks", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does the exported graph compute what the network computes?
+
+The same tiles go through both, one at a time and several at once, and the largest difference is divided by the range
+of the output. Three tiles are white noise over the usual range of each input, one is a land-like scene.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from stf_infer.errors import ParityError
+from stf_infer.grid import Shape
+
+from .contract import Contract
+from .oracle import Oracle
+from .samples import Tile, noise_tile, scene_tile
+
+# Part of the output's range. Two float32 libraries that sum the same products in another order differ by some 1e-6;
+# a padding, a resize convention or a weight gone wrong shows from 1e-4 up. A tiled scene may differ as much.
+TOLERANCE = 1e-5
+
+_NOISE_TILES = 3
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What the comparison found.
+
+    Attributes:
+        reference: What the graph was compared with.
+        tolerance: Largest relative difference allowed.
+        max_abs: Largest absolute difference, in network values.
+        relative: ``max_abs`` over the output's range.
+        tiles: Tiles compared.
+        batches: Numbers of tiles that went through the graph at once.
+    """
+
+    reference: str
+    tolerance: float
+    max_abs: float
+    relative: float
+    tiles: int
+    batches: tuple[int, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for an item."""
+        return {**asdict(self), "batches": list(self.batches)}
+
+
+def compare(
+    reference: Oracle,
+    graph: Oracle,
+    contract: Contract,
+    tile: Shape,
+    *,
+    named: str,
+    tolerance: float = TOLERANCE,
+    batched: bool = True,
+) -> Parity:
+    """Compare a graph with its reference on four tiles.
+
+    Args:
+        reference: What is right.
+        graph: What was written.
+        contract: Inputs and output of both.
+        tile: Rows and columns in fine pixels.
+        named: What the reference is, for the report.
+        tolerance: Largest difference allowed, over the output's range.
+        batched: Whether the graph takes several tiles at once.
+
+    Raises:
+        ParityError: The difference is larger, or the graph gives numbers that are not finite, or it fails on a batch.
+    """
+    rng = np.random.default_rng(3)
+    tiles = [scene_tile(contract, tile), *(noise_tile(contract, tile, rng) for _ in range(_NOISE_TILES))]
+    right = np.concatenate([reference(stack([t])) for t in tiles])
+    written = [np.concatenate([graph(stack([t])) for t in tiles])]
+    if batched:
+        try:
+            written.append(np.concatenate([right[:1], graph(stack(tiles[1:]))]))
+        except Exception as error:  # whatever the backend raises
+            raise ParityError(
+                "The graph states a free batch axis and fails on a batch",
+                got=f"{_NOISE_TILES} tiles: {error}",
+                fix="Write it with a batch axis that is free in every operator, or fixed at 1",
+            ) from error
+    if not all(np.isfinite(w).all() for w in (right, *written)):
+        raise ParityError("The network or its graph gives numbers that are not finite")
+    extent = float(right.max() - right.min())
+    worst = max(float(np.abs(w - right).max()) for w in written)
+    found = Parity(
+        reference=named,
+        tolerance=tolerance,
+        max_abs=worst,
+        relative=worst / extent if extent > 0 else worst,
+        tiles=len(tiles),
+        batches=(1, _NOISE_TILES) if batched else (1,),
+    )
+    if not found.relative <= tolerance:
+        raise ParityError(
+            f"The exported graph does not compute what {named} computes",
+            got=f"a difference of {found.relative:.2g} of the output's range",
+            allowed=f"{tolerance:.2g}",
+            fix="If the network is that sensitive to rounding, state it with --tolerance",
+        )
+    return found
+
+
+def stack(tiles: Sequence[Tile]) -> Tile:
+    """Tiles ``(C, h, w)`` by role as one batch ``(N, C, h, w)`` by role."""
+    return {role: np.stack([t[role] for t in tiles]) for role in tiles[0]}
