@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # name: module and class below this package
 _ZOO = {
+    "unetlstm": "sequence.lunet:UNetLSTM",
+    "multitask_lunet": "sequence.lunet:MultitaskLUNet",
     "dcstfn": "cnn.dcstfn:DCSTFN",
     "deltaweave": "cnn.deltaweave:DeltaWeave",
     "diffstsf": "diffusion.diffstsf:DiffSTSF",
