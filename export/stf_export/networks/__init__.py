@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # name: module and class below this package
 _ZOO = {
+    "cnnlstm": "sequence.cnnlstm:CNNLSTM",
     "unetlstm": "sequence.lunet:UNetLSTM",
     "multitask_lunet": "sequence.lunet:MultitaskLUNet",
     "dcstfn": "cnn.dcstfn:DCSTFN",
@@ -29,6 +30,7 @@ _ZOO = {
     "diffstsf": "diffusion.diffstsf:DiffSTSF",
     "ecpw_stfn": "cnn.ecpw_stfn:ECPWSTFN",
     "edcstfn": "cnn.edcstfn:EDCSTFN",
+    "mustfn": "cnn.mustfn:MUSTFN",
     "stf_egfa": "cnn.stf_egfa:STFEGFA",
     "stfdcnn": "cnn.stfdcnn:STFDCNN",
     "stfnet": "cnn.stfnet:StfNet",
