@@ -4,17 +4,23 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _core
-from .errors import RasterError
+from .errors import BandError, GridError, RasterError
 from .placement import Aligned, Grid, Warped, place
-from .raster import Raster, check_plausible, chosen_bands, scaling_of
+from .raster import Raster, alpha_bands, check_plausible, chosen_bands, scaling_of
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
+
+    from rasterio.enums import Resampling
+    from rasterio.vrt import WarpedVRT
+    from rasterio.windows import Window
 
     from .spec import InputSpec
 
@@ -27,6 +33,7 @@ class Layer:
     """An open raster, read row block by row block on the grid of its input.
 
     ``valid`` is 1 where every band has a measurement: not nodata, not masked out, not NaN, inside of the raster.
+    Through a warp the source pixel at the centre of the grid pixel decides (with ``average``: any source pixel in it).
     Reading is deterministic: the same rows give the same numbers whatever was read before.
     """
 
@@ -39,58 +46,68 @@ class Layer:
         self._dataset = stack.enter_context(raster.open())
         self._numbers = chosen_bands(raster, self._dataset, spec)
         self.scaling = scaling_of(raster, self._dataset, self._numbers, spec)
-        self._nodata = self._stated_nodata(raster)
+        self._nodata = raster.nodata if raster.nodata is not None else self._dataset.nodatavals[self._numbers[0] - 1]
+        self._native = _pixel_type([self._dataset.dtypes[n - 1] for n in self._numbers], spec, raster.label)
+        self._has_mask = self._masks_pixels()
         self.placement = place(self._dataset, self.grid, spec, fine, ratio, any_ratio=any_ratio, label=raster.label)
+        self._warped: tuple[WarpedVRT, ...] = ()
         if isinstance(self.placement, Warped):
-            self._open_warp(self.placement, stack)
-            self.dtype = np.dtype(np.float32)
-        else:
-            self._source, self._has_alpha = self._dataset, False
-            self.dtype = np.dtype(self._dataset.dtypes[self._numbers[0] - 1])
-        self._has_mask = not self._has_alpha and self._nodata is None and self._masks_pixels()
+            self._warped = self._open_warp(self.placement, stack)
+        self.dtype = np.dtype(np.float32) if self._warped else self._native
         self.fallback = self._sample()
 
-    def _stated_nodata(self, raster: Raster) -> float | None:
-        return raster.nodata if raster.nodata is not None else self._dataset.nodata
-
     def _masks_pixels(self) -> bool:
-        """Whether the file carries a mask or alpha band that says which pixels are valid."""
+        """Whether the file carries a mask or alpha band, which is no data itself, that says which pixels are valid."""
         from rasterio.enums import MaskFlags
 
         flags = self._dataset.mask_flag_enums[self._numbers[0] - 1]
-        return MaskFlags.per_dataset in flags or MaskFlags.alpha in flags
+        alpha = MaskFlags.alpha in flags and not set(alpha_bands(self._dataset)) & set(self._numbers)
+        return alpha or (MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags)
 
-    def _open_warp(self, warp: Warped, stack: ExitStack) -> None:
+    def _open_warp(self, warp: Warped, stack: ExitStack) -> tuple[WarpedVRT, ...]:
+        """The raster warped to the grid, and, where it can have holes, the same by nearest neighbour to find them."""
+        from rasterio.enums import Resampling
+
+        as_data = sorted(set(alpha_bands(self._dataset)) & set(self._numbers))
+        if as_data:
+            raise BandError(
+                f"A band of {self.spec.role} is marked as alpha: a warp would take it for a mask and not for data",
+                got=f"{self.label}: band {as_data[0]}",
+                fix=f"Unmark it: gdal_edit.py -colorinterp_{as_data[0]} undefined FILE",
+            )
+        floats = self._native.kind == "f"
+        nodata = float("nan") if self._nodata is None and floats else self._nodata
+        smooth = warp.resampling not in (Resampling.nearest, Resampling.average)
+        holes = nodata is not None or self._has_mask
+        methods = [warp.resampling, *([Resampling.nearest] if smooth and holes else [])]
+        return tuple(stack.enter_context(self._warp(method, warp.scale, nodata)) for method in methods)
+
+    def _warp(self, method: Resampling, scale: float, nodata: float | None) -> WarpedVRT:
+        from rasterio.errors import RasterioError
         from rasterio.vrt import WarpedVRT
 
-        nodata = self._nodata
-        floats = np.dtype(self._dataset.dtypes[0]).kind == "f"
-        if nodata is None and floats and not self._masks_pixels():
-            nodata = float("nan")
-        # Without a nodata value only an alpha band tells pixels that the raster does not cover.
-        self._has_alpha = nodata is None
-        self._source = stack.enter_context(
-            WarpedVRT(
+        try:
+            return WarpedVRT(
                 self._dataset,
                 crs=self.grid.crs,
                 transform=self.grid.transform,
                 height=self.grid.shape.height,
                 width=self.grid.shape.width,
-                resampling=warp.resampling,
+                resampling=method,
                 src_nodata=nodata,
-                nodata=nodata,
-                add_alpha=self._has_alpha and not self._alpha_band(),
+                nodata=float("nan"),
                 dtype="float32",
-                tolerance=0,  # an approximated transform would depend on the window that is read
                 warp_mem_limit=64,
+                # What follows keeps the result from depending on the window that is read.
+                tolerance=1e-9,  # source pixels; 0 is refused
+                XSCALE=scale,
+                YSCALE=scale,
+                UNIFIED_SRC_NODATA="NO",  # or a pixel counts as valid unless it is nodata in every band
             )
-        )
-        self._nodata = nodata
-
-    def _alpha_band(self) -> bool:
-        from rasterio.enums import ColorInterp
-
-        return ColorInterp.alpha in self._dataset.colorinterp
+        except RasterioError as error:
+            raise GridError(
+                f"{self.spec.role} cannot be warped onto the grid of fine_t1", got=f"{self.label}: {error}"
+            ) from error
 
     def read(self, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows ``[first, stop)`` of the grid: stored numbers (C, rows, W) and valid (rows, W) uint8.
@@ -100,7 +117,7 @@ class Layer:
         """
         if isinstance(self.placement, Aligned):
             return self._read_aligned(first, stop, self.placement)
-        return self._read(first, stop, 0, self.grid.shape.width)
+        return self._read_warped(first, stop)
 
     def _read_aligned(self, first: int, stop: int, at: Aligned) -> tuple[np.ndarray, np.ndarray]:
         height, width = self._dataset.height, self._dataset.width
@@ -108,60 +125,72 @@ class Layer:
         y0, y1 = np.clip([first + at.dy, stop + at.dy], 0, height)
         x0, x1 = np.clip([at.dx, at.dx + columns], 0, width)
         if (y1 - y0, x1 - x0) == (stop - first, columns):
-            return self._read(y0, y1, x0, x1)
+            return self._read_native(y0, y1, x0, x1)
         strip = np.zeros((len(self._numbers), stop - first, columns), self.dtype)
         valid = np.zeros((stop - first, columns), np.uint8)
         if y1 > y0 and x1 > x0:
             rows = slice(y0 - first - at.dy, y1 - first - at.dy)
             cols = slice(x0 - at.dx, x1 - at.dx)
-            strip[:, rows, cols], valid[rows, cols] = self._read(y0, y1, x0, x1)
+            strip[:, rows, cols], valid[rows, cols] = self._read_native(y0, y1, x0, x1)
         return strip, valid
 
-    def _read(self, y0: int, y1: int, x0: int, x1: int) -> tuple[np.ndarray, np.ndarray]:
-        from rasterio.errors import RasterioError
-        from rasterio.windows import Window
+    def _read_native(self, y0: int, y1: int, x0: int, x1: int) -> tuple[np.ndarray, np.ndarray]:
+        """A window of the raster's own pixels, and which of them are valid."""
+        pixels = self._pixels(self._dataset, y0, y1, x0, x1)
+        valid = np.ones(pixels.shape[1:], bool)
+        if self._has_mask:
+            with self._naming_damage(y0, y1):
+                valid = self._dataset.read_masks(self._numbers[0], window=_window(y0, y1, x0, x1)) > 0
+        for band in pixels:
+            if band.dtype.kind == "f":
+                valid &= np.isfinite(band)
+            if self._nodata is not None and not np.isnan(self._nodata):
+                valid &= band != _as_stored(self._nodata, band.dtype)
+        return pixels, valid.view(np.uint8)
 
-        window = Window(int(x0), int(y0), int(x1 - x0), int(y1 - y0))
+    def _read_warped(self, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        every = [self._pixels(source, first, stop, 0, self.grid.shape.width) for source in self._warped]
+        valid = np.logical_and.reduce([np.isfinite(pixels).all(axis=0) for pixels in every])
+        return every[0], valid.view(np.uint8)
+
+    def _pixels(self, source: Any, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """The chosen bands of a window, (C, rows, columns)."""
+        window, dtype = _window(y0, y1, x0, x1), self._native if source is self._dataset else np.float32
+        with self._naming_damage(y0, y1):
+            if len({source.dtypes[n - 1] for n in self._numbers}) == 1:
+                pixels: np.ndarray = source.read(self._numbers, window=window, out_dtype=dtype)
+                return pixels
+            return np.stack([source.read(n, window=window, out_dtype=dtype) for n in self._numbers])
+
+    @contextmanager
+    def _naming_damage(self, y0: int, y1: int) -> Iterator[None]:
+        """Turn GDAL's errors into one that names the role, the file and the rows."""
+        from rasterio.errors import RasterioError
+
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                pixels = self._source.read(self._numbers, window=window)
-                mask = None
-                if self._has_alpha:
-                    mask = self._source.read(self._source.count, window=window)
-                elif self._has_mask:
-                    mask = self._source.read_masks(self._numbers[0], window=window)
+                yield
         except RasterioError as error:
             raise RasterError(
                 f"{self.spec.role} is damaged: rows {y0} to {y1} cannot be read",
                 got=f"{self.label}: {error}",
                 fix="Get the file again",
             ) from error
-        return pixels, self._valid(pixels, mask)
-
-    def _valid(self, pixels: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-        valid = np.ones(pixels.shape[1:], bool) if mask is None else mask > 0
-        for band in pixels:
-            if band.dtype.kind == "f":
-                valid &= np.isfinite(band)
-            if self._nodata is not None and not np.isnan(self._nodata):
-                valid &= band != _as_stored(self._nodata, band.dtype)
-        return valid.view(np.uint8)
 
     def _sample(self) -> np.ndarray:
         """Mean stored value of each band over a lattice of windows, and a check that the numbers are plausible.
 
         The lattice is in the raster's own pixels, so that the fill value does not depend on the tile plan.
         """
-        from rasterio.windows import Window
-
         height, width = self._dataset.height, self._dataset.width
         rows = _spread(height)
         found: list[np.ndarray] = []
         for y in rows:
             for x in _spread(width):
                 side_y, side_x = min(_SAMPLE_SIDE, height - y), min(_SAMPLE_SIDE, width - x)
-                found.append(self._sample_window(Window(x, y, side_x, side_y)))
+                pixels, valid = self._read_native(y, y + side_y, x, x + side_x)
+                found.append(pixels[:, valid.astype(bool)].astype(np.float64))
         values = np.concatenate(found, axis=1)
         if values.size == 0:
             return np.zeros(len(self._numbers))
@@ -169,19 +198,25 @@ class Layer:
         check_plausible(physical, self.spec, self.label, self.scaling)
         return values.mean(axis=1)
 
-    def _sample_window(self, window: object) -> np.ndarray:
-        """Valid stored values of a window of the raster's own pixels, (C, N) float64."""
-        from rasterio.errors import RasterioError
 
-        try:
-            pixels = self._dataset.read(self._numbers, window=window)
-            mask = self._dataset.read_masks(self._numbers[0], window=window) if self._masks_pixels() else None
-        except RasterioError as error:
-            raise RasterError(
-                f"{self.spec.role} is damaged", got=f"{self.label}: {error}", fix="Get the file again"
-            ) from error
-        valid = self._valid(pixels, mask).astype(bool)
-        return pixels[:, valid].astype(np.float64)
+def _window(y0: int, y1: int, x0: int, x1: int) -> Window:
+    from rasterio.windows import Window
+
+    return Window(int(x0), int(y0), int(x1 - x0), int(y1 - y0))
+
+
+def _pixel_type(types: Sequence[str], spec: InputSpec, label: str) -> np.dtype:
+    """The type that holds the numbers of all chosen bands and that the compiled core reads.
+
+    Raises:
+        RasterError: They are complex.
+    """
+    if any(t.startswith("complex") for t in types):
+        raise RasterError(f"{spec.role} holds complex numbers", got=label, allowed="integers or floats")
+    dtype = np.result_type(*types)
+    if dtype in (np.int64, np.uint64):
+        return np.dtype(np.float64)
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
 
 
 def _spread(length: int) -> list[int]:

@@ -23,7 +23,7 @@ import numpy as np
 
 from . import _core
 from .engines.base import Engine
-from .errors import NodataError
+from .errors import EngineError, NodataError
 from .grid import Tile, TilePlan, Window
 from .scene import Scene
 from .seam import SeamMeter
@@ -51,7 +51,8 @@ class FusionResult:
         path: The file written, or None.
         array: The result as physical float32 (C, H, W) with NaN for nodata, where no path was given.
         pixels: Scene pixels that were written.
-        valid_fraction: Share of them that hold a value.
+        valid_fraction: Share of them that are valid in all inputs.
+        not_finite: Values (pixels times bands) that the network gave as NaN or infinite; they are nodata too.
         tiles: Tiles run by the engine.
         skipped_tiles: Tiles without a single valid pixel, not run.
         seconds: Wall time from first read to last write.
@@ -64,6 +65,7 @@ class FusionResult:
     array: np.ndarray | None = None
     pixels: int = 0
     valid_fraction: float = 0.0
+    not_finite: int = 0
     tiles: int = 0
     skipped_tiles: int = 0
     seconds: float = 0.0
@@ -172,7 +174,7 @@ class Pipeline:
         self._errors: list[BaseException] = []
         self._batches = _Channel(2, self._stop)
         self._outputs = _Channel(2, self._stop)
-        self._valid_pixels = self._skipped = 0
+        self._valid_pixels = self._not_finite = self._skipped = 0
         self._seam = SeamMeter(self.plan)
 
     def run(self) -> FusionResult:
@@ -180,7 +182,8 @@ class Pipeline:
 
         Raises:
             NodataError: Not one pixel of the area is valid in all inputs.
-            RasterError, EngineError, OutputError: A stage failed; the other stages are stopped first.
+            EngineError: The engine failed, or gave not one finite value.
+            RasterError, OutputError: Reading or writing failed. Whatever fails, the other stages are stopped first.
         """
         began = time.perf_counter()
         threads = [
@@ -192,9 +195,11 @@ class Pipeline:
         engine_seconds, tiles = 0.0, 0
         try:
             engine_seconds, tiles = self._infer()
+            for thread in threads:
+                thread.join()
         except _Stopped:
             pass
-        except BaseException:
+        except BaseException:  # Ctrl-C too, wherever it strikes
             self._stop.set()
             raise
         finally:
@@ -202,22 +207,36 @@ class Pipeline:
                 thread.join()
         if self._errors:
             raise self._errors[0]
-        if self._valid_pixels == 0 and self.writer.first_row == 0:
-            raise NodataError(
-                "Not one pixel is valid in all inputs, so there is nothing to fuse",
-                got=", ".join(f"{role}: {layer.label}" for role, layer in self.scene.layers.items()),
-                fix="Check nodata values and masks, and that the rasters overlap",
-            )
+        self._check_result()
         written = (self.area.y1 - self.area.y0 - self.writer.first_row) * self.area.shape.width
         return FusionResult(
             pixels=written,
             valid_fraction=self._valid_pixels / max(written, 1),
+            not_finite=self._not_finite,
             tiles=tiles,
             skipped_tiles=self._skipped,
             seconds=time.perf_counter() - began,
             engine_seconds=engine_seconds,
             seam_ratio=self._seam.ratio,
         )
+
+    def _check_result(self) -> None:
+        """Refuse a result without a single value; warn of values that are missing from it."""
+        values = self._valid_pixels * len(self.spec.output.bands)
+        if self._valid_pixels == 0 and self.writer.first_row == 0:
+            raise NodataError(
+                "Not one pixel is valid in all inputs, so there is nothing to fuse",
+                got=", ".join(f"{role}: {layer.label}" for role, layer in self.scene.layers.items()),
+                fix="Check nodata values and masks, and that the rasters overlap",
+            )
+        if values and self._not_finite == values:
+            raise EngineError(
+                "The network gave no finite value at all",
+                got=self.engine.describe()["engine"],
+                fix="`stf-infer check` proves a bundle and an engine; check the scale of the rasters",
+            )
+        if self._not_finite:
+            _log.warning("%d of %d values are not finite; they became nodata", self._not_finite, values)
 
     def _guard(self, stage: Callable[[], None]) -> None:
         try:
@@ -333,15 +352,17 @@ class Pipeline:
         sums, valid, first = rows.take(stop)
         if not sums.shape[1]:
             return
-        self._seam.feed(sums, valid, first)
-        stored = self.storage.finalise(sums, valid, self.spec.output)
         begin = max(self._first_wanted_row(), first)
         end = min(self.area.y1, stop)
         if end > begin:
-            columns = slice(self.area.x0, self.area.x1)
-            wanted = slice(begin - first, end - first)
-            self._valid_pixels += int(np.count_nonzero(valid[wanted, columns]))
-            self.writer.write(stored[:, wanted, columns], begin - self.area.y0)
+            # Outside of the area lie tiles that were not run.
+            wanted = slice(begin - first, end - first), slice(self.area.x0, self.area.x1)
+            sums, valid = np.ascontiguousarray(sums[(slice(None), *wanted)]), np.ascontiguousarray(valid[wanted])
+            self._seam.feed(sums, valid, begin, self.area.x0)
+            stored, not_finite = self.storage.finalise(sums, valid, self.spec.output)
+            self._not_finite += not_finite
+            self._valid_pixels += int(np.count_nonzero(valid))
+            self.writer.write(stored, begin - self.area.y0)
         if self.progress:
             done = min(max(stop - self.area.y0, 0), self.area.shape.height)
             self.progress(done * self.area.shape.width, self.area.shape.pixels)

@@ -66,9 +66,13 @@ class Aligned:
 
 @dataclass(frozen=True)
 class Warped:
-    """The raster is read through a warp onto the grid."""
+    """The raster is read through a warp onto the grid.
+
+    ``scale`` is the side of a pixel of the raster in pixels of the grid.
+    """
 
     resampling: Resampling
+    scale: float
 
 
 def place(
@@ -93,19 +97,24 @@ def place(
     if aligned is not None:
         _check_overlap_aligned(source, grid, aligned, spec, label)
         return aligned
-    if (source.crs is None) != (grid.crs is None) or source.crs is None:
+    if source.crs is None or grid.crs is None:
         which = label if source.crs is None else "fine_t1"
+        points = source.crs is None and bool(dataset.gcps[0])
         raise GridError(
             f"{spec.role} lies on another grid than fine_t1, and without a CRS it cannot be warped",
-            got=f"{which} has no CRS",
-            fix="Assign one: gdal_edit.py -a_srs EPSG:... FILE (or Raster(..., crs=...) in Python)",
+            got=f"{which} has {'ground control points only' if points else 'no CRS'}",
+            fix="Turn them into a grid first: gdalwarp FILE NEW_FILE"
+            if points
+            else "Assign one: gdal_edit.py -a_srs EPSG:... FILE (or Raster(..., crs=...) in Python)",
         )
     _check_overlap(source, grid, spec, label)
     size = pixel_size_in(source, fine)
+    if not math.isfinite(size):  # the centre of the grid cannot be shown in the CRS of the raster
+        _no_overlap(source.bounds, grid, spec, label)
     if spec.role.startswith("coarse"):
         _check_ratio(size, ratio, spec, any_ratio, label)
     grid_size = ratio if spec.read_grid == "coarse" else 1
-    return Warped(_resampling(spec.resampling, size, grid_size))
+    return Warped(_resampling(spec.resampling, size, grid_size), size / grid_size)
 
 
 def _resampling(wanted: str, source_size: float, grid_size: float) -> Resampling:

@@ -3,31 +3,42 @@
 
 from __future__ import annotations
 
+import os
+import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import arrays
 from .errors import BandError, RasterError, ScaleError
 from .grid import Shape
 
 if TYPE_CHECKING:
     from affine import Affine
-    from rasterio.crs import CRS
     from rasterio.io import DatasetReader
 
     from .spec import InputSpec
+
+# What GDAL opens that is no path: URLs, /vsi file systems, and DRIVER:file:part of a container.
+_CONNECTION = re.compile(r"/vsi|[A-Za-z][A-Za-z0-9_+.-]+:")
+# Names that only count the bands: Band 1, band_2, 3.
+_COUNTED = re.compile(r"(band)?[ _-]?\d+")
 
 
 @dataclass(frozen=True)
 class Raster:
     """A raster, and what the user states about it; everything left None is taken from the raster itself.
 
+    A pixel is valid where no band is nodata or NaN and where the mask or alpha band, if the raster has one, says so.
+
     Attributes:
-        data: Path of a raster file, an array ``(C, H, W)`` or ``(H, W)``, or an xarray DataArray of such a shape.
+        data: Path of a raster file (or what GDAL takes for one: a URL, a subdataset), an array ``(C, H, W)`` or
+            ``(H, W)``, masked or not, or an xarray DataArray.
         bands: Which bands are used, in the network's order: names (band descriptions) or numbers from 1.
         scale: ``physical = stored * scale + offset``, for all bands.
         offset: See ``scale``; 0 where only a scale is given.
@@ -54,151 +65,115 @@ class Raster:
     @property
     def label(self) -> str:
         """How messages name the raster."""
-        return str(self.data) if isinstance(self.data, (str, Path)) else f"an array of {self._array_shape()}"
+        shape = " x ".join(map(str, np.shape(self.data))) if self.is_array else ""
+        return f"an array of {shape}" if self.is_array else os.fspath(self.data)
 
     @property
     def is_array(self) -> bool:
         """Whether the pixels are in memory."""
-        return not isinstance(self.data, (str, Path))
+        return not isinstance(self.data, (str, os.PathLike))
+
+    @property
+    def file(self) -> Path | None:
+        """The local file that holds the pixels, if it is one."""
+        if self.is_array:
+            return None
+        path = Path(self.data)
+        return path if path.exists() else None
 
     @property
     def has_georeference(self) -> bool:
         """Whether an array says where it lies."""
-        return self.transform is not None or _is_dataarray(self.data)
+        return self.transform is not None or arrays.is_dataarray(self.data)
 
-    def _array_shape(self) -> str:
-        return " x ".join(map(str, np.shape(self.data)))
-
-    def open(self) -> DatasetReader:
-        """Open the raster for windowed reading.
+    def open(self) -> AbstractContextManager[DatasetReader]:
+        """The raster as an open dataset for windowed reading, to be used in a ``with`` statement.
 
         Raises:
             RasterError: The file is missing or cannot be read as a raster; the array has no usable shape.
         """
-        return _open_array(self) if self.is_array else _open_file(Path(self.data))
+        return arrays.opened(self) if self.is_array else _open_file(os.fspath(self.data))
 
 
-def _is_dataarray(data: Any) -> bool:
-    return type(data).__name__ == "DataArray" and hasattr(data, "dims")
-
-
-def _open_file(path: Path) -> DatasetReader:
+def _open_file(name: str) -> DatasetReader:
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
-    if "://" not in str(path) and not str(path).startswith("/vsi") and not path.exists():
-        raise RasterError("A raster is missing", got=path, fix="Check the path")
+    if not Path(name).exists() and not _CONNECTION.match(name):
+        raise RasterError("A raster is missing", got=name, fix="Check the path")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            dataset = rasterio.open(path)
+            dataset = rasterio.open(name)
     except RasterioIOError as error:
-        raise RasterError("A raster cannot be read", got=f"{path}: {error}", fix="Check the file") from error
+        raise RasterError("A raster cannot be read", got=f"{name}: {error}", fix="Check the file") from error
     if dataset.count == 0:
+        parts = dataset.subdatasets
         dataset.close()
-        raise RasterError("A raster holds no band", got=path, fix="Name one of its subdatasets")
+        raise RasterError(
+            "A raster holds no band of its own",
+            got=name,
+            allowed=", ".join(parts) or None,
+            fix="Name one of its subdatasets" if parts else "Check the file",
+        )
     return dataset
-
-
-def _open_array(raster: Raster) -> DatasetReader:
-    import rasterio
-    from affine import identity
-    from rasterio.errors import NotGeoreferencedWarning
-    from rasterio.io import MemoryFile
-
-    if _is_dataarray(raster.data):
-        raster = _from_dataarray(raster)
-    array = np.asarray(raster.data)
-    if array.ndim == 2:
-        array = array[None]
-    if array.ndim != 3 or 0 in array.shape:
-        raise RasterError("An array is no raster", got=f"shape {array.shape}", allowed="(C, H, W) or (H, W)")
-    if array.dtype.kind not in "uif":
-        raise RasterError("An array is no raster", got=f"dtype {array.dtype}", allowed="integers or floats")
-    if array.dtype in (np.float16, np.int64, np.uint64):
-        array = array.astype(np.float32 if array.dtype == np.float16 else np.float64)
-    profile = {"driver": "GTiff", "count": array.shape[0], "height": array.shape[1], "width": array.shape[2]}
-    memory = MemoryFile()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with memory.open(
-            **profile,
-            dtype=array.dtype,
-            crs=None if raster.crs is None else rasterio.crs.CRS.from_user_input(raster.crs),
-            transform=raster.transform or identity,
-            nodata=raster.nodata,
-            tiled=True,
-            blockxsize=256,
-            blockysize=256,
-            BIGTIFF="IF_SAFER",
-        ) as out:
-            out.write(array)
-            if raster.names:
-                out.descriptions = raster.names
-        dataset = memory.open()
-    return dataset
-
-
-def _from_dataarray(raster: Raster) -> Raster:
-    """The DataArray's pixels, and what its ``rio`` accessor knows where rioxarray is installed."""
-    try:
-        import rioxarray  # noqa: F401
-    except ImportError as error:
-        from .errors import MissingExtraError
-
-        raise MissingExtraError(
-            "A DataArray is read through rioxarray, which is not installed",
-            fix="pip install 'stf-infer[xarray]'",
-        ) from error
-    data = raster.data
-    names = None
-    if "band" in data.dims and data["band"].dtype.kind in "UO":
-        names = tuple(str(b) for b in data["band"].values)
-    nodata = data.rio.nodata if raster.nodata is None else raster.nodata
-    return replace(
-        raster,
-        data=np.asarray(data.values),
-        crs=raster.crs or data.rio.crs,
-        transform=raster.transform or data.rio.transform(),
-        nodata=nodata,
-        names=raster.names or names,
-    )
 
 
 def chosen_bands(raster: Raster, dataset: DatasetReader, spec: InputSpec) -> list[int]:
     """Numbers (from 1) of the raster's bands that make up an input, in the network's order.
 
-    Stated bands win. Else band descriptions are matched by name where every band has one. Else the raster must hold
-    exactly as many bands as the network wants, and they are taken in order.
+    Stated bands win. Else band descriptions are matched by name where every band has one that is more than a number.
+    Else the raster must hold exactly as many bands as the network wants (alpha bands aside), and they are taken in
+    order.
 
     Raises:
         BandError: The count or the names do not match; the message shows both sides.
     """
     flag = f"State them: --bands {spec.role}=N,N,... (numbers from 1, or band names)"
-    names = [d.strip().lower() if d else "" for d in dataset.descriptions]
-    if raster.names:
-        names = [n.strip().lower() for n in raster.names]
-    wanted = [b.lower() for b in spec.bands]
     if raster.bands is not None:
-        return _stated_bands(raster, dataset, spec, names)
+        return _stated_bands(raster, dataset, spec, _band_names(dataset))
+    numbers = _candidates(dataset, len(spec.bands))
+    names = [_band_names(dataset)[n - 1] for n in numbers]
+    wanted = [b.lower() for b in spec.bands]
     if all(names) and len(set(names)) == len(names):
         missing = [b for b in wanted if b not in names]
         if not missing:
-            return [names.index(b) + 1 for b in wanted]
-        raise BandError(
-            f"The band names of {spec.role} do not match the network's: {', '.join(missing)} not found",
-            got=f"{raster.label}: {', '.join(names)}",
-            allowed=", ".join(spec.bands),
-            fix=flag,
-        )
-    if dataset.count != len(wanted):
+            return [numbers[names.index(b)] for b in wanted]
+        if not all(_COUNTED.fullmatch(name) for name in names):
+            raise BandError(
+                f"The band names of {spec.role} do not match the network's: {', '.join(missing)} not found",
+                got=f"{raster.label}: {', '.join(names)}",
+                allowed=", ".join(spec.bands),
+                fix=flag,
+            )
+    if len(numbers) != len(wanted):
         raise BandError(
             f"The number of bands of {spec.role} does not match the network's",
-            got=f"{raster.label}: {dataset.count}",
+            got=f"{raster.label}: {len(numbers)}",
             allowed=f"{len(wanted)} ({', '.join(spec.bands)})",
             fix=flag,
         )
-    return list(range(1, dataset.count + 1))
+    return numbers
+
+
+def _band_names(dataset: DatasetReader) -> list[str]:
+    return [name.strip().lower() if name else "" for name in dataset.descriptions]
+
+
+def _candidates(dataset: DatasetReader, wanted: int) -> list[int]:
+    """Bands that can hold data: all of them where their number fits, else all but alpha bands.
+
+    GDAL marks the fourth band of a file of bytes as alpha unless it is told otherwise, so the mark alone proves little.
+    """
+    every = list(range(1, dataset.count + 1))
+    return every if dataset.count == wanted else [n for n in every if n not in alpha_bands(dataset)]
+
+
+def alpha_bands(dataset: DatasetReader) -> list[int]:
+    """Numbers (from 1) of the bands that are marked as alpha."""
+    from rasterio.enums import ColorInterp
+
+    return [n for n, kind in enumerate(dataset.colorinterp, 1) if kind == ColorInterp.alpha]
 
 
 def _stated_bands(raster: Raster, dataset: DatasetReader, spec: InputSpec, names: Sequence[str]) -> list[int]:
@@ -250,11 +225,18 @@ def scaling_of(raster: Raster, dataset: DatasetReader, numbers: Sequence[int], s
     scales = np.array([dataset.scales[n - 1] for n in numbers], float)
     offsets = np.array([dataset.offsets[n - 1] for n in numbers], float)
     stated = bool((scales != 1).any() or (offsets != 0).any())
-    integer = np.dtype(dataset.dtypes[numbers[0] - 1]).kind in "ui"
+    if not np.isfinite([scales, offsets]).all() or (scales == 0).any():
+        raise ScaleError(
+            f"The file of {spec.role} states a scale that cannot be used",
+            got=f"{raster.label}: scale {scales.tolist()}, offset {offsets.tolist()}",
+            fix=f"State it: --scale {spec.role}=...",
+        )
+    types = [dataset.dtypes[n - 1] for n in numbers]
+    integer = any(np.dtype(t).kind in "ui" for t in types)
     if integer and not stated and spec.values.unit != "1":
         raise ScaleError(
             f"{spec.role} holds integers and no scale, and the network wants {spec.values.unit}",
-            got=f"{raster.label}: {dataset.dtypes[0]}",
+            got=f"{raster.label}: {', '.join(sorted(set(types)))}",
             fix=f"State it: --scale {spec.role}=0.0001 (whatever turns the stored numbers into "
             f"{spec.values.unit}; --offset {spec.role}=... if there is one)",
         )
@@ -290,8 +272,3 @@ def check_plausible(values: np.ndarray, spec: InputSpec, label: str, scaling: Sc
 def shape_of(dataset: DatasetReader) -> Shape:
     """Rows and columns of an open raster."""
     return Shape(dataset.height, dataset.width)
-
-
-def crs_of(raster: Raster, dataset: DatasetReader) -> CRS | None:
-    """The raster's reference system, or None."""
-    return dataset.crs if dataset.crs else None

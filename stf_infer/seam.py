@@ -26,9 +26,11 @@ class SeamMeter:
         self._sums = {True: [0.0, 0], False: [0.0, 0]}
         self._last: tuple[np.ndarray, np.ndarray] | None = None
 
-    def feed(self, rows: np.ndarray, valid: np.ndarray, first: int) -> None:
-        """Take network values (C, n, W) and valid (n, W) that begin at scene row ``first``."""
-        for columns, at_cut in ((self._columns, True), (self._middle_columns, False)):
+    def feed(self, rows: np.ndarray, valid: np.ndarray, first: int, left: int = 0) -> None:
+        """Take network values (C, n, W) and valid (n, W) that begin at scene row ``first`` and column ``left``."""
+        for scene_columns, at_cut in ((self._columns, True), (self._middle_columns, False)):
+            columns = scene_columns - left
+            columns = columns[(columns > 0) & (columns < valid.shape[1])]
             both = (valid[:, columns] & valid[:, columns - 1]).astype(bool)
             self._add(rows[:, :, columns] - rows[:, :, columns - 1], both, at_cut)
         for offset in range(rows.shape[1]):

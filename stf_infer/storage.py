@@ -47,13 +47,26 @@ class Storage:
 
     @classmethod
     def choose(cls, output: OutputSpec, wanted: DTypeName, fine_profile: dict[str, Any]) -> Storage:
-        """The storage of a result; ``auto`` follows fine_t1: int16 where it holds integers, else float32."""
+        """The storage of a result.
+
+        ``auto`` follows fine_t1: int16 where it holds integers (and int16 can hold the unit), else float32.
+
+        Raises:
+            UsageError: An unknown choice, or int16 where the contract's storage scale cannot hold the unit.
+        """
         check_choice("dtype", wanted, DTypeName)
         fine_is_integer = np.dtype(fine_profile["dtype"]).kind in "ui"
-        if wanted == "float32" or (wanted == "auto" and not fine_is_integer):
+        fits = _fits_int16(output)
+        if wanted == "float32" or (wanted == "auto" and not (fine_is_integer and fits)):
             return cls(np.dtype(np.float32), 1.0, 0.0, float("nan"), output.values.unit)
+        if not fits:
+            raise UsageError(
+                f"int16 cannot hold {output.values.unit} with the storage scale of the contract",
+                got=f"scale {output.storage_scale:g}, offset {output.storage_offset:g}",
+                fix="Use --dtype float32",
+            )
         nodata = fine_profile["nodata"]
-        if nodata is None or not fine_is_integer or not -32768 <= nodata <= -1:
+        if nodata is None or not fine_is_integer or not -32768 <= nodata <= -1 or nodata != int(nodata):
             nodata = -32768  # a value that no measurement takes
         return cls(
             np.dtype(np.int16),
@@ -63,25 +76,36 @@ class Storage:
             output.values.unit,
         )
 
-    def finalise(self, sums: np.ndarray, valid: np.ndarray, output: OutputSpec) -> np.ndarray:
-        """Blended network values (C, rows, W) as stored numbers; nodata where ``valid`` is 0."""
+    def finalise(self, sums: np.ndarray, valid: np.ndarray, output: OutputSpec) -> tuple[np.ndarray, int]:
+        """Blended network values (C, rows, W) as stored numbers; nodata where ``valid`` is 0.
+
+        Returns:
+            The stored numbers, and how many values of valid pixels were not finite (they are nodata as well).
+        """
         values = output.values
         scale = 1 / (values.scale * self.scale)
         offset = (-values.offset / values.scale - self.offset) / self.scale
-        limits = [
-            -np.inf if values.minimum is None else (values.minimum - self.offset) / self.scale,
-            np.inf if values.maximum is None else (values.maximum - self.offset) / self.scale,
-        ]
+        low = -np.inf if values.minimum is None else (values.minimum - self.offset) / self.scale
+        high = np.inf if values.maximum is None else (values.maximum - self.offset) / self.scale
         stored = np.empty(sums.shape, self.dtype)
         channels = sums.shape[0]
         nodata: Any = int(self.nodata) if self.dtype.kind == "i" else self.nodata
-        _core.finalise(
+        not_finite = _core.finalise(
             sums,
             valid,
             np.full(channels, scale, np.float32),
             np.full(channels, offset, np.float32),
-            *limits,
+            low,
+            high,
             nodata,
             stored,
         )
-        return stored
+        return stored, not_finite
+
+
+def _fits_int16(output: OutputSpec) -> bool:
+    """Whether int16 reaches the lowest number that the unit can take."""
+    if output.values.plausible is None:
+        return True
+    lowest = (output.values.plausible[0] - output.storage_offset) / output.storage_scale
+    return -32768 <= lowest <= 32767

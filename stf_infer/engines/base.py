@@ -82,7 +82,8 @@ class Engine(ABC):
             Tensor name: float32 array ``(N, C, H, W)``.
 
         Raises:
-            EngineError: The engine is closed, an input is missing or of another shape, or the backend fails.
+            EngineError: The engine is closed, an input is missing or of another shape, the backend fails, or what it
+                gives is not the output of the contract.
         """
         if not self._open:
             raise EngineError("The engine is closed", got=self.name, fix="Open it again")
@@ -93,7 +94,12 @@ class Engine(ABC):
             got = inputs[spec.tensor].shape
             if len(got) != 4 or got[0] < 1 or got[1:] != shape:
                 raise EngineError(f"The input {spec.tensor} has another shape", got=got, allowed=("N", *shape))
-        return self.infer_impl(inputs)
+        outputs = self.infer_impl(inputs)
+        name, expected = self.spec.output.tensor, (got[0], *self.spec.output_shape)
+        found = outputs[name].shape if name in outputs else f"only {', '.join(outputs)}"
+        if found != expected:
+            raise EngineError(f"The output {name} is not what the contract says", got=found, allowed=expected)
+        return outputs
 
     def close(self) -> None:
         """Free the engine; closing twice does no harm."""
