@@ -33,6 +33,7 @@ _ZOO = {
     "mustfn": "cnn.mustfn:MUSTFN",
     "stf_egfa": "cnn.stf_egfa:STFEGFA",
     "stfdcnn": "cnn.stfdcnn:STFDCNN",
+    "stfmlp": "others.stfmlp:StfMLP",
     "stfnet": "cnn.stfnet:StfNet",
     "ganstfm": "gan.ganstfm:GANSTFM",
     "mlffgan": "gan.mlffgan:MLFFGAN",
