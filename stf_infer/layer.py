@@ -48,7 +48,7 @@ class Layer:
         self.scaling = scaling_of(raster, self._dataset, self._numbers, spec)
         self._nodata = raster.nodata if raster.nodata is not None else self._dataset.nodatavals[self._numbers[0] - 1]
         self._native = _pixel_type([self._dataset.dtypes[n - 1] for n in self._numbers], spec, raster.label)
-        self._has_mask = self._masks_pixels()
+        self._find_mask()
         self.placement = place(self._dataset, self.grid, spec, fine, ratio, any_ratio=any_ratio, label=raster.label)
         self._warped: tuple[WarpedVRT, ...] = ()
         if isinstance(self.placement, Warped):
@@ -56,13 +56,14 @@ class Layer:
         self.dtype = np.dtype(np.float32) if self._warped else self._native
         self.fallback = self._sample()
 
-    def _masks_pixels(self) -> bool:
-        """Whether the file carries a mask or alpha band, which is no data itself, that says which pixels are valid."""
+    def _find_mask(self) -> None:
+        """What else says which pixels are valid: a mask band, an alpha band that is no data itself."""
         from rasterio.enums import MaskFlags
 
         flags = self._dataset.mask_flag_enums[self._numbers[0] - 1]
-        alpha = MaskFlags.alpha in flags and not set(alpha_bands(self._dataset)) & set(self._numbers)
-        return alpha or (MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags)
+        self._has_mask = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
+        alpha = [n for n in alpha_bands(self._dataset) if n not in self._numbers]
+        self._alpha = alpha[0] if alpha else None
 
     def _open_warp(self, warp: Warped, stack: ExitStack) -> tuple[WarpedVRT, ...]:
         """The raster warped to the grid, and, where it can have holes, the same by nearest neighbour to find them."""
@@ -78,7 +79,7 @@ class Layer:
         floats = self._native.kind == "f"
         nodata = float("nan") if self._nodata is None and floats else self._nodata
         smooth = warp.resampling not in (Resampling.nearest, Resampling.average)
-        holes = nodata is not None or self._has_mask
+        holes = nodata is not None or self._has_mask or self._alpha is not None
         methods = [warp.resampling, *([Resampling.nearest] if smooth and holes else [])]
         return tuple(stack.enter_context(self._warp(method, warp.scale, nodata)) for method in methods)
 
@@ -138,9 +139,11 @@ class Layer:
         """A window of the raster's own pixels, and which of them are valid."""
         pixels = self._pixels(self._dataset, y0, y1, x0, x1)
         valid = np.ones(pixels.shape[1:], bool)
-        if self._has_mask:
-            with self._naming_damage(y0, y1):
-                valid = self._dataset.read_masks(self._numbers[0], window=_window(y0, y1, x0, x1)) > 0
+        with self._naming_damage(y0, y1):
+            if self._has_mask:
+                valid &= self._dataset.read_masks(self._numbers[0], window=_window(y0, y1, x0, x1)) > 0
+            if self._alpha is not None:
+                valid &= self._dataset.read(self._alpha, window=_window(y0, y1, x0, x1)) > 0
         for band in pixels:
             if band.dtype.kind == "f":
                 valid &= np.isfinite(band)
