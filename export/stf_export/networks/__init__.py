@@ -31,6 +31,7 @@ _ZOO = {
     "ecpw_stfn": "cnn.ecpw_stfn:ECPWSTFN",
     "edcstfn": "cnn.edcstfn:EDCSTFN",
     "mustfn": "cnn.mustfn:MUSTFN",
+    "sdcs": "others.sdcs:SDCS",
     "stf_egfa": "cnn.stf_egfa:STFEGFA",
     "stfdcnn": "cnn.stfdcnn:STFDCNN",
     "stfmlp": "others.stfmlp:StfMLP",

@@ -7,6 +7,8 @@ Both divide by ``n - 1`` where ``n`` is the number of pixels of a plane. ONNX's 
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import nn
 
@@ -29,23 +31,33 @@ def plane_moments(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return mean, (distance * distance).mean(dim=(-2, -1), keepdim=True) * (pixels / max(pixels - 1, 1))
 
 
-def adain(content: torch.Tensor, style: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
+def adain(
+    content: torch.Tensor,
+    style: torch.Tensor,
+    eps: float = 1e-5,
+    *,
+    eps_on: Literal["variance", "deviation"] = "variance",
+) -> torch.Tensor:
     """Adaptive instance normalisation: content with the per-channel mean and deviation of style.
 
     Huang and Belongie: Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization, ICCV 2017,
-    equation 8; deviations are unbiased and ``eps`` is added to both variances.
+    equation 8; deviations are unbiased.
 
     Args:
         content: ``(N, C, H, W)``.
         style: ``(N, C, h, w)``.
-        eps: Added under both square roots.
+        eps: Added to both variances, under the square roots, or to both deviations.
+        eps_on: Which of the two.
 
     Returns:
         ``(N, C, H, W)``.
     """
     mean, variance = plane_moments(content)
     style_mean, style_variance = plane_moments(style)
-    gain = (style_variance + eps).sqrt() * (variance + eps).rsqrt()
+    if eps_on == "deviation":
+        gain = (style_variance.sqrt() + eps) / (variance.sqrt() + eps)
+    else:
+        gain = (style_variance + eps).sqrt() * (variance + eps).rsqrt()
     return (content - mean) * gain + style_mean
 
 

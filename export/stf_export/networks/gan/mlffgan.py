@@ -28,6 +28,7 @@ from stf_infer.spec import InputSpec, OutputSpec, Values
 from ...contract import Contract, TileWish
 from ..base import About, FusionNetwork, one_of
 from ..blocks.normalisation import adain
+from ..blocks.pyramid import Doubling, Pyramid, ReflectedResidual
 
 Inputs = Literal[3, 2]
 
@@ -105,15 +106,20 @@ class MLFFGAN(FusionNetwork):
             raise ExportError("The ratio is coarse pixel over fine pixel", got=ratio, allowed="1 or more")
         self.ratio = ratio
         count = len(self.bands)
-        self.LSNet = _Pyramid(count)
-        self.HSNet = _Pyramid(count)
+        self.LSNet = Pyramid(count, LEVELS, dropout=True)
+        self.HSNet = Pyramid(count, LEVELS, dropout=True)
         if self.attention:
             self.SignE_List = nn.ModuleList(_Mask(width) for width in LEVELS)
         self.conv1, self.conv2, self.conv3, self.conv4 = (
-            nn.Sequential(_Doubling(2 * wide, narrow), _Residual(narrow))
+            nn.Sequential(Doubling(2 * wide, narrow), ReflectedResidual(narrow, dropout=True))
             for wide, narrow in ((256, 128), (128, 64), (64, 32), (32, 16))
         )
-        self.conv5 = nn.Sequential(_Residual(32), nn.Conv2d(32, 16, 1), _Residual(16), nn.Conv2d(16, count, 1))
+        self.conv5 = nn.Sequential(
+            ReflectedResidual(32, dropout=True),
+            nn.Conv2d(32, 16, 1),
+            ReflectedResidual(16, dropout=True),
+            nn.Conv2d(16, count, 1),
+        )
 
     def forward(self, coarse_t1: torch.Tensor, fine_t1: torch.Tensor, coarse_t2: torch.Tensor) -> torch.Tensor:
         """The fine image at t2, ``(N, C, H, W)`` reflectance."""
@@ -201,43 +207,6 @@ def down_and_up(image: torch.Tensor, ratio: int) -> torch.Tensor:
     return functional.interpolate(small, scale_factor=ratio, mode="bicubic", align_corners=False)
 
 
-class _Residual(nn.Module):
-    """Two 3x3 convolutions with reflected borders, ``b | a b c | b``, around a shortcut; size and width kept."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.residual = nn.Sequential(
-            nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3),
-            nn.Dropout(0.5),
-            nn.LeakyReLU(),
-            nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3),
-            nn.Dropout(0.5),
-        )
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return features + self.residual(features)
-
-
-class _Pyramid(nn.Module):
-    """``(N, C, H, W)`` to five levels ``(N, 16, H, W)`` ... ``(N, 256, H/16, W/16)``."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Sequential(nn.Conv2d(channels, LEVELS[0], 7, padding=3), _Residual(LEVELS[0]))
-        self.conv2, self.conv3, self.conv4, self.conv5 = (
-            nn.Sequential(nn.Conv2d(width // 2, width, 3, stride=2, padding=1), _Residual(width))
-            for width in LEVELS[1:]
-        )
-
-    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
-        levels = [self.conv1(image)]
-        for step in (self.conv2, self.conv3, self.conv4, self.conv5):
-            levels.append(step(levels[-1]))
-        return levels
-
-
 class _Mask(nn.Module):
     """Where to trust the coarse features: two times ``(N, C, h, w)`` to ``(N, 1, h, w)`` in 0 to 1."""
 
@@ -249,14 +218,3 @@ class _Mask(nn.Module):
 
     def forward(self, after: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
         return self.conv(self.conv1(after) - self.conv2(before))
-
-
-class _Doubling(nn.Module):
-    """``(N, C_in, h, w)`` to ``(N, C_out, 2h, 2w)``."""
-
-    def __init__(self, channels_in: int, channels_out: int) -> None:
-        super().__init__()
-        self.deconv = nn.ConvTranspose2d(channels_in, channels_out, 4, stride=2, padding=1)
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return functional.leaky_relu(self.deconv(features))
