@@ -17,6 +17,8 @@ from ..errors import StfError
 
 Verb = Callable[..., "Report | None"]
 
+_PIPE_WIDTH = 140
+
 
 class Report:
     """What a verb found out: ``data`` for programs, ``render`` for people.
@@ -97,7 +99,8 @@ def _show(report: Report, as_json: bool) -> None:
     elif report.render is not None:
         from rich.console import Console
 
-        report.render(Console())
+        # A pipe or a file has no width of its own; tables must not be squeezed into rich's guess of 80.
+        report.render(Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH))
 
 
 def _fail(data: dict[str, Any], message: str, exit_code: int, as_json: bool) -> None:
