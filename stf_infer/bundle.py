@@ -160,13 +160,15 @@ class Bundle:
 
     @cached_property
     def _golden(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        from zipfile import BadZipFile
+
         import numpy as np
 
         path = self.asset(GOLDEN)
         try:
             with np.load(path, allow_pickle=False) as data:
                 arrays = {name: data[name] for name in data.files}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, BadZipFile) as error:
             raise AssetError("The golden tile cannot be read", got=f"{path}: {error}") from error
         wanted = {f"input_{i.role}": self.spec.tensor_shape(i) for i in self.spec.inputs}
         wanted["output"] = self.spec.output_shape

@@ -21,6 +21,7 @@ from .extras import need
 MLM = "https://stac-extensions.github.io/mlm/v1.4.0/schema.json"
 FILE = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
 
+_MODEL = "mlm:model"
 _TASKS = ["regression", "super-resolution"]
 _DIMENSIONS = ["batch", "bands", "height", "width"]
 
@@ -38,6 +39,7 @@ def make_item(
         parameters: Numbers in the weights.
     """
     pystac = need("pystac")
+    bands = [{"name": name} for name in _band_names(spec)]
     item = pystac.Item(
         id=spec.name,
         geometry=None,
@@ -46,7 +48,7 @@ def make_item(
         stac_extensions=[MLM, FILE],
         properties={
             "description": _description(spec),
-            "bands": [{"name": name} for name in _band_names(spec)],
+            "bands": bands,
             "mlm:name": mlm_name(spec.name),
             "mlm:architecture": spec.network,
             "mlm:tasks": _TASKS,
@@ -65,7 +67,9 @@ def make_item(
         },
     )
     for key, asset in assets.items():
-        item.add_asset(key, pystac.Asset.from_dict(asset))
+        # STAC allows bands of an item only where an asset has them too; the extension asks for those of the item.
+        more = {"bands": bands} if _MODEL in asset["roles"] else {}
+        item.add_asset(key, pystac.Asset.from_dict({**asset, **more}))
     found: dict[str, Any] = item.to_dict(include_self_link=False, transform_hrefs=False)
     return found
 
