@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from typing import get_args
+
+import pytest
+from click.testing import CliRunner
+
+from stf_export import networks
+from stf_export.contract import Contract, TileWish
+from stf_export.contract_toml import template, to_toml
+from stf_infer.cli import main
+from stf_infer.errors import ContractError
+from stf_infer.spec import InputSpec, OutputSpec, TileRule, Values
+from tiny_networks import contract_for
+
+
+def read(text, tmp_path):
+    (tmp_path / "contract.toml").write_text(text, encoding="utf-8")
+    return Contract.from_toml(tmp_path / "contract.toml")
+
+
+def call(*arguments):
+    return CliRunner().invoke(main, ["contract", *arguments])
+
+
+def test_the_template_is_a_contract(tmp_path):
+    contract = read(template(), tmp_path)
+    assert [i.role for i in contract.inputs] == ["coarse_t1", "fine_t1", "coarse_t2"]
+    assert contract.measured("net", TileRule(height=256, width=256, stride=16)).ratio == 16
+    assert read(to_toml(contract), tmp_path) == contract
+
+
+def test_what_the_template_comments_out_is_valid_too(tmp_path):
+    lines = template().splitlines()
+    commented = [line[2:] for line in lines if line.startswith(("# size", "# overlap", "# from_coarse"))]
+    assert len(commented) == 3
+    text = "\n".join(line[2:] if line[2:] in commented else line for line in lines).replace('"coarse"', '"fine"')
+    contract = read(text, tmp_path)
+    assert contract.tile == TileWish(size=256, overlap=64)
+    assert contract.inputs[0].from_coarse == "align-corners"
+
+
+def test_the_template_names_every_field_and_every_choice():
+    text = template()
+    fields = {
+        *(set(Contract.model_fields) - {"inputs"}),
+        *InputSpec.model_fields,
+        *OutputSpec.model_fields,
+        *Values.model_fields,
+        *TileWish.model_fields,
+    }
+    assert [name for name in fields if name not in text] == []
+    for model, field in (
+        (InputSpec, "grid"),
+        (InputSpec, "resampling"),
+        (InputSpec, "from_coarse"),
+        (TileWish, "mode"),
+    ):
+        annotation = model.model_fields[field].annotation
+        choices = [c for a in (annotation, *get_args(annotation)) for c in get_args(a) if isinstance(c, str)]
+        assert choices
+        assert [c for c in choices if c not in text] == []
+
+
+def test_the_verb_prints_the_template_as_it_is():
+    result = call("--template")
+    assert result.exit_code == 0
+    assert result.stdout == template()
+    assert json.loads(call("--template", "--json").stdout) == {"toml": template()}
+
+
+@pytest.mark.parametrize("name", ["dcstfn", "edcstfn"])
+def test_the_verb_prints_the_contract_of_a_network(name, tmp_path):
+    result = call("--network", name, "--bands", "red,nir")
+    assert result.exit_code == 0
+    assert read(result.stdout, tmp_path) == networks.create(name, bands=["red", "nir"]).contract()
+
+
+def test_options_of_the_network_change_its_contract(tmp_path):
+    contract = read(call("--network", "edcstfn", "--bands", "2", "--option", "references=2").stdout, tmp_path)
+    assert [i.role for i in contract.inputs] == list(networks.create("edcstfn", bands=2, references=2).roles)
+    assert contract.options["references"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--template, or --network NAME"),
+        (("--template", "--network", "dcstfn"), "--template, or --network NAME"),
+        (("--template", "--bands", "3"), "takes no bands"),
+        (("--network", "dcstf"), "Did you mean dcstfn"),
+        (("--network", "dcstfn", "--option", "depth=3"), "no option of that name"),
+        (("--network", "dcstfn", "--option", "depth"), "needs a value"),
+        (("--network", "dcstfn", "--bands", "red,,nir"), "band name is empty"),
+    ],
+)
+def test_bad_requests(arguments, message):
+    result = call(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+
+
+def test_any_contract_survives_its_own_text(tmp_path):
+    contract = contract_for(
+        {"fine_t1": "fine", "coarse_t1": "coarse"},
+        bands=("b 1", 'quo"te', "back\\slash", "ümlaut"),
+        ratio=30,
+        values=Values(unit="kelvin", scale=1e-7, offset=-273.15, minimum=0, maximum=1e30),
+        tile=TileWish(size=60, mode="blend", overlap=0),
+    ).model_copy(
+        update={
+            "options": {"depth": 3, "gain": 0.5, "flag": True, "names": ["a", "b"], "deep": {"x": 1, "y": []}, "z": {}},
+            "source": 'A. Author: "Title", 2020.\n\tSecond line \x7f',
+        }
+    )
+    assert read(to_toml(contract), tmp_path) == contract
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("network = ", "not valid TOML"),
+        ('network = "x"', "inputs.*output"),
+        (template().replace('role = "coarse_t1"', 'roll = "coarse_t1"'), "roll"),
+        (template().replace('grid = "fine"', 'grid = "medium"'), "grid"),
+    ],
+)
+def test_bad_files(tmp_path, text, message):
+    with pytest.raises(ContractError, match=message):
+        read(text, tmp_path)
+    with pytest.raises(ContractError, match="cannot be read"):
+        Contract.from_toml(tmp_path / "none.toml")
