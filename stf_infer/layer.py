@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # Where the fill value and the plausibility of a raster are sampled: a lattice of windows of its own pixels.
 _SAMPLE_WINDOWS = 4
 _SAMPLE_SIDE = 64
+# Rows that are warped at once. GDAL is slow at fewer; memory grows with more.
+_WARP_ROWS = 256
 
 
 class Layer:
@@ -51,6 +53,7 @@ class Layer:
         self._find_mask()
         self.placement = place(self._dataset, self.grid, spec, fine, ratio, any_ratio=any_ratio, label=raster.label)
         self._warped: tuple[WarpedVRT, ...] = ()
+        self._block: tuple[int, np.ndarray, np.ndarray] | None = None
         if isinstance(self.placement, Warped):
             self._warped = self._open_warp(self.placement, stack)
         self.dtype = np.dtype(np.float32) if self._warped else self._native
@@ -99,9 +102,8 @@ class Layer:
                 nodata=float("nan"),
                 dtype="float32",
                 warp_mem_limit=64,
-                # What follows keeps the result from depending on the window that is read.
-                tolerance=1e-9,  # source pixels; 0 is refused
-                XSCALE=scale,
+                tolerance=1e-3,  # source pixels
+                XSCALE=scale,  # or GDAL would choose the kernel window by window
                 YSCALE=scale,
                 UNIFIED_SRC_NODATA="NO",  # or a pixel counts as valid unless it is nodata in every band
             )
@@ -152,9 +154,25 @@ class Layer:
         return pixels, valid.view(np.uint8)
 
     def _read_warped(self, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        every = [self._pixels(source, first, stop, 0, self.grid.shape.width) for source in self._warped]
-        valid = np.logical_and.reduce([np.isfinite(pixels).all(axis=0) for pixels in every])
-        return every[0], valid.view(np.uint8)
+        """Rows of the grid, put together from blocks of rows that are always the same.
+
+        What a warp gives depends, a little, on the window that it is asked for.
+        """
+        blocks = [self._warped_block(number) for number in range(first // _WARP_ROWS, -(-stop // _WARP_ROWS))]
+        begin = first // _WARP_ROWS * _WARP_ROWS
+        rows = slice(first - begin, stop - begin)
+        pixels = np.concatenate([pixels for pixels, _ in blocks], axis=1)[:, rows]
+        valid = np.concatenate([valid for _, valid in blocks])[rows]
+        return np.ascontiguousarray(pixels), valid
+
+    def _warped_block(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """The block of rows of that number; the last one is kept, since the next strip begins in it."""
+        if self._block is None or self._block[0] != number:
+            first, stop = number * _WARP_ROWS, min((number + 1) * _WARP_ROWS, self.grid.shape.height)
+            every = [self._pixels(source, first, stop, 0, self.grid.shape.width) for source in self._warped]
+            valid = np.logical_and.reduce([np.isfinite(pixels).all(axis=0) for pixels in every])
+            self._block = number, every[0], valid.view(np.uint8)
+        return self._block[1:]
 
     def _pixels(self, source: Any, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         """The chosen bands of a window, (C, rows, columns)."""
