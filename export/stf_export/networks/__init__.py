@@ -28,6 +28,7 @@ _ZOO = {
     "dcstfn": "cnn.dcstfn:DCSTFN",
     "deltaweave": "cnn.deltaweave:DeltaWeave",
     "diffstsf": "diffusion.diffstsf:DiffSTSF",
+    "densestf": "cnn.densestf:DenseSTF",
     "ecpw_stfn": "cnn.ecpw_stfn:ECPWSTFN",
     "edcstfn": "cnn.edcstfn:EDCSTFN",
     "mustfn": "cnn.mustfn:MUSTFN",
