@@ -229,7 +229,7 @@ def scaling_of(raster: Raster, dataset: DatasetReader, numbers: Sequence[int], s
         raise ScaleError(
             f"The file of {spec.role} states a scale that cannot be used",
             got=f"{raster.label}: scale {scales.tolist()}, offset {offsets.tolist()}",
-            fix=f"State it: --scale {spec.role}=...",
+            fix=f"State it: --scale {spec.role}=X",
         )
     types = [dataset.dtypes[n - 1] for n in numbers]
     integer = any(np.dtype(t).kind in "ui" for t in types)

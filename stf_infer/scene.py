@@ -21,7 +21,25 @@ from .layer import Layer, Strip
 from .placement import Grid
 from .raster import Raster
 from .sampling import interpolation, reflected
-from .spec import InputSpec, ModelSpec
+from .spec import KNOWN_ROLES, InputSpec, ModelSpec
+
+
+def check_roles(spec: ModelSpec, rasters: Mapping[str, Any]) -> None:
+    """Refuse rasters that are not exactly the inputs of the network.
+
+    Raises:
+        UsageError: A role is missing or unknown.
+    """
+    missing = [r for r in spec.roles if r not in rasters]
+    unknown = [r for r in rasters if r not in spec.roles]
+    if missing or unknown:
+        flags = [f"--{r.replace('_', '-')}" if r in KNOWN_ROLES else f"--input {r}=FILE" for r in missing]
+        raise UsageError(
+            f"{spec.name} takes other inputs",
+            got=", ".join(rasters) or "nothing",
+            allowed=", ".join(spec.roles),
+            fix=f"Give {', '.join(flags)}" if missing else f"Leave {', '.join(unknown)} out",
+        )
 
 
 class Scene:
@@ -40,7 +58,7 @@ class Scene:
     def __init__(self, spec: ModelSpec, rasters: Mapping[str, Any], *, any_ratio: bool = False) -> None:
         self.spec = spec
         self.rasters = {role: Raster.of(value) for role, value in rasters.items() if value is not None}
-        self._check_roles()
+        check_roles(spec, self.rasters)
         self._stack = ExitStack()
         try:
             self.layers = self._open_layers(any_ratio)
@@ -48,22 +66,17 @@ class Scene:
             self._stack.close()
             raise
 
-    def _check_roles(self) -> None:
-        missing = [r for r in self.spec.roles if r not in self.rasters]
-        unknown = [r for r in self.rasters if r not in self.spec.roles]
-        if missing or unknown:
-            raise UsageError(
-                f"{self.spec.name} takes other inputs",
-                got=", ".join(self.rasters) or "nothing",
-                allowed=", ".join(self.spec.roles),
-                fix=f"Give {', '.join('--' + r.replace('_', '-') for r in missing)}" if missing else None,
-            )
-
     def _open_layers(self, any_ratio: bool) -> dict[str, Layer]:
         from .raster import shape_of
 
         fine_raster = self.rasters["fine_t1"]
         with fine_raster.open() as dataset:
+            if dataset.gcps[0] and dataset.transform.is_identity:
+                raise GridError(
+                    "fine_t1 has ground control points and no grid, so the result could have none",
+                    got=fine_raster.label,
+                    fix="Give it a grid first: gdalwarp FILE NEW_FILE",
+                )
             self.grid = Grid.of(dataset)
             self.fine_profile = {
                 "dtype": dataset.dtypes[0],
