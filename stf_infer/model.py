@@ -117,8 +117,7 @@ class Model:
         """
         import rasterio
 
-        if tile_batch < 1:
-            raise UsageError("The tile batch cannot be used", got=tile_batch, allowed="1 or more")
+        _check_batch(tile_batch)
         from .output import FileOptions
 
         options = FileOptions(format, compress, overviews, threads=self._threads or 2)
@@ -233,11 +232,17 @@ class Model:
 
         from .estimate import estimate_run
 
+        _check_batch(tile_batch)
         with (
             rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE),
             Scene(self.spec, rasters, any_ratio=any_ratio) as scene,
         ):
             return estimate_run(scene, self.engine, area_window(aoi, scene.grid), tile_batch, _GDAL_CACHE * 1024 * 1024)
+
+
+def _check_batch(tile_batch: int) -> None:
+    if tile_batch < 1:
+        raise UsageError("The tile batch cannot be used", got=tile_batch, allowed="1 or more")
 
 
 __all__ = ["Model", "open"]
