@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import get_args
 
 import pytest
@@ -13,6 +14,7 @@ from stf_export.contract_toml import template, to_toml
 from stf_infer.cli import main
 from stf_infer.errors import ContractError
 from stf_infer.spec import InputSpec, OutputSpec, TileRule, Values
+from support import REPOSITORY
 from tiny_networks import contract_for
 
 
@@ -62,6 +64,12 @@ def test_the_template_names_every_field_and_every_choice():
         choices = [c for a in (annotation, *get_args(annotation)) for c in get_args(a) if isinstance(c, str)]
         assert choices
         assert [c for c in choices if c not in text] == []
+
+
+def test_the_contract_in_the_documentation_is_one(tmp_path):
+    text = (REPOSITORY / "docs" / "contract.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert read(block, tmp_path).output.tensor == "prediction"
 
 
 def test_the_verb_prints_the_template_as_it_is():
