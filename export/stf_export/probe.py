@@ -189,7 +189,7 @@ class _Probe:
         elif stride is None:
             because = f"measured: no shift reproduces the output (tried on {last.size} pixels)"
         else:
-            because = f"measured: every pixel of a {last.size} tile is touched by the tile's edges"
+            because = f"measured: the edges of a {last.size} tile reach too far into it to leave a core"
         if not self._candidates(last.size):
             stride, because = self.unit, f"a tile of {last.size} is too small to measure how it may be shifted"
         elif stride is None:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import stf_export
+import stf_infer
 from stf_export import exporter, networks
 from stf_export.contract import TileWish
 from stf_infer.bundle import Bundle
@@ -84,6 +85,16 @@ def test_every_installed_engine_proves_the_bundle(tiny_bundle):
     proofs = [p for p in prove(tiny_bundle) if p.passed is not None]
     assert proofs
     assert [p.passed for p in proofs] == [True] * len(proofs)
+
+
+def test_a_scene_through_the_bundle_is_the_scene_through_torch(tiny_bundle):
+    rng = np.random.default_rng(0)
+    scene = {role: rng.random((2, 101, 130), np.float32) * 0.5 for role in tiny_bundle.spec.roles}
+    with stf_infer.open(tiny_bundle.path) as model:
+        fused = model.fuse(**scene).array
+    with torch.no_grad():
+        whole = ThreeInputs()(**{role: torch.from_numpy(a)[None] for role, a in scene.items()})[0].numpy()
+    assert np.abs(fused - whole).max() <= 1e-6 * np.ptp(whole)
 
 
 # A module -----------------------------------------------------------------------------------------------------

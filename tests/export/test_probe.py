@@ -236,13 +236,20 @@ def test_a_network_that_knows_where_it_is_asks_for_blending(network, fixed):
     assert "of its range" in found.because[0]
 
 
-def test_a_fixed_tile_without_an_untouched_core_is_blended():
+@pytest.mark.parametrize(
+    ("side", "because"),
+    [
+        (40, "measured: no shift reproduces the output"),
+        (56, "measured: the edges of a 56 x 56 tile reach too far into it to leave a core"),
+    ],
+)
+def test_a_fixed_tile_without_an_untouched_core_is_blended(side, because):
     contract = contract_for(FINE)
     network = OneInput(conv(3, padding=20, dilation=20))
     assert measure(oracle_of(network, contract), contract, TILE).mode == "exact"
-    found = measure(oracle_of(network, contract, Shape(40, 40)), contract, Shape(40, 40))
+    found = measure(oracle_of(network, contract, Shape(side, side)), contract, Shape(side, side))
     assert found.mode == "blend"
-    assert found.because[0].startswith("measured:")
+    assert found.because[0].startswith(because)
 
 
 def test_the_wanted_tile_is_tried_where_the_usual_sizes_do_not_run():
