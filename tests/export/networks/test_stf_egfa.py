@@ -85,12 +85,17 @@ def test_small_gradients_survive_half_precision():
     assert gradient_magnitude(step.half())[0, 0, 1, 4].item() == 2.0**-13
 
 
-def test_channel_gate_equals_its_convolutions_on_a_padded_pixel():
-    gate = networks.create("stf_egfa").calayer
-    features = torch.rand(2, 128, 5, 7)
+@pytest.mark.parametrize("references", get_args(References))
+def test_the_export_form_gives_the_same(references: int):
+    network = networks.create("stf_egfa", references=references)
+    inputs = images(references, 4, 12, 10)
+    before = keys_of(network)
+    exported = network.for_export()
     with torch.no_grad():
-        expected = features * gate.ca(features.mean(dim=(2, 3), keepdim=True))
-        torch.testing.assert_close(gate(features), expected)
+        torch.testing.assert_close(exported(**inputs), network(**inputs))
+    assert exported.decoder is network.decoder
+    assert exported.calayer.ca[0].weight.shape == (16, 128, 1, 1)
+    assert keys_of(network) == before
 
 
 @pytest.mark.parametrize("references", get_args(References))

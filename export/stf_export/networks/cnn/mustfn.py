@@ -17,6 +17,7 @@ averages over the whole tile, and the interpolations hang on its corners.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -126,7 +127,7 @@ class MUSTFN(FusionNetwork):
         return torch.sigmoid(self.conv3(self.conv2(self.conv1(self.attention2(seen)))))
 
     def for_export(self) -> nn.Module:
-        """The network with one input a date."""
+        """The network with one input a date, and with the normalisation behind the pooling folded away."""
         return _ByDate(self)
 
     def contract(self) -> Contract:
@@ -157,7 +158,8 @@ class _ByDate(nn.Module):
 
     def __init__(self, network: MUSTFN) -> None:
         super().__init__()
-        self.network = network
+        self.network = copy.copy(network)
+        self.network._modules = {**network._modules, "pool": _FoldedPool(network.pool)}
 
     def forward(
         self,
@@ -229,7 +231,10 @@ def _bottleneck(width: int) -> nn.Sequential:
 
 
 class _Pool(nn.Module):
-    """Means over three window sizes, each through a 1x1 convolution, joined at full size by another."""
+    """Means over three window sizes, each through a 1x1 convolution, joined at full size by another.
+
+    The last one is applied before the enlargement: both are linear, and a 16th to a 256th of the pixels is left.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -241,11 +246,33 @@ class _Pool(nn.Module):
     def forward(self, features: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         kernels = self.conv1.conv.weight.split(POOLED, dim=1)
         convs = (self.conv2, self.conv3, self.conv4)
-        fine, middle, coarse = (
+        near, middle, far = (
             _enlarged(functional.conv2d(conv(functional.avg_pool2d(features, window)), kernel), size)
             for window, conv, kernel in zip(WINDOWS, convs, kernels, strict=True)
         )
-        return functional.relu(self.conv1.bn(fine + middle + coarse))
+        return functional.relu(self.conv1.bn(near + middle + far))
+
+
+class _FoldedPool(nn.Module):
+    """The same from plain convolutions. A constant stays what it is when it is enlarged, so one bias serves for all."""
+
+    def __init__(self, pool: _Pool) -> None:
+        super().__init__()
+        self.means = nn.ModuleList((pool.conv2, pool.conv3, pool.conv4))
+        norm = pool.conv1.bn
+        gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        kernels = (pool.conv1.conv.weight * gain[:, None, None, None]).split(POOLED, dim=1)
+        self.joins = nn.ModuleList(nn.Conv2d(POOLED, POOLED, 1, bias=i == 0) for i in range(len(WINDOWS)))
+        self.joins[0].load_state_dict({"weight": kernels[0], "bias": norm.bias - norm.running_mean * gain})
+        for join, kernel in zip(self.joins[1:], kernels[1:], strict=True):
+            join.load_state_dict({"weight": kernel})
+
+    def forward(self, features: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        near, middle, far = (
+            _enlarged(join(mean(functional.avg_pool2d(features, window))), size)
+            for window, mean, join in zip(WINDOWS, self.means, self.joins, strict=True)
+        )
+        return functional.relu(near + middle + far)
 
 
 class _Dilate(nn.Module):

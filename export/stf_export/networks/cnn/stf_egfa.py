@@ -18,6 +18,7 @@ channel gate averages over the whole tile, so the result depends on the tile's e
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, get_args
 
@@ -50,9 +51,8 @@ class STFEGFA(FusionNetwork):
 
     Differences from the published code: inputs are separate arguments (there: one list, which is overwritten);
     with two references it always returns the fused image; the weights of the two dates are written without
-    reciprocals and with an eps of ``2**-24`` in place of ``1e-8``; the channel gate's 3x3 kernels, which see nine
-    copies of one pixel, are summed to 1x1. A state dict may hold ``ed.spatial.*`` (the fixed gradient kernels that
-    some versions of a library saved); it is ignored.
+    reciprocals and with an eps of ``2**-24`` in place of ``1e-8``. A state dict may hold ``ed.spatial.*`` (the fixed
+    gradient kernels that some versions of a library saved); it is ignored.
 
     Args:
         bands: Names of the bands, in the network's order.
@@ -116,6 +116,12 @@ class STFEGFA(FusionNetwork):
             options={"references": self.references, "ratio": self.ratio},
             source=self.about.source,
         )
+
+    def for_export(self) -> STFEGFA:
+        """This network with the channel gate's kernels summed beforehand; all else is shared."""
+        twin = copy.copy(self)
+        twin._modules = {**self._modules, "calayer": _SummedGate(self.calayer)}
+        return twin
 
     @classmethod
     def bands_of(cls, state: Mapping[str, torch.Tensor]) -> int | None:
@@ -181,15 +187,25 @@ class _ChannelGate(nn.Module):
         self.ca = nn.Sequential(edge_conv3(FEATURES, SQUEEZED), nn.ReLU(), edge_conv3(SQUEEZED, FEATURES), nn.Sigmoid())
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        weight = features.mean(dim=(2, 3), keepdim=True)
-        weight = torch.sigmoid(_on_one_pixel(self.ca[2], functional.relu(_on_one_pixel(self.ca[0], weight))))
-        return features * weight
+        return features * self.ca(features.mean(dim=(2, 3), keepdim=True))
 
 
-def _on_one_pixel(block: nn.Module, pixel: torch.Tensor) -> torch.Tensor:
-    """An edge-repeating 3x3 convolution of a 1x1 image: all nine taps see the same pixel."""
-    conv = block[1]  # type: ignore[index]
-    return functional.conv2d(pixel, conv.weight.sum(dim=(2, 3), keepdim=True), conv.bias)
+class _SummedGate(nn.Module):
+    """The same weights from 1x1 convolutions: on a 1x1 image all nine taps of a kernel see the same pixel."""
+
+    def __init__(self, gate: _ChannelGate) -> None:
+        super().__init__()
+        self.ca = nn.Sequential(_summed(gate.ca[0][1]), nn.ReLU(), _summed(gate.ca[2][1]), nn.Sigmoid())
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features * self.ca(features.mean(dim=(2, 3), keepdim=True))
+
+
+def _summed(conv: nn.Conv2d) -> nn.Conv2d:
+    """A 1x1 convolution whose kernel is the sum over the places of another's."""
+    small = nn.Conv2d(conv.in_channels, conv.out_channels, 1)
+    small.load_state_dict({"weight": conv.weight.sum(dim=(2, 3), keepdim=True), "bias": conv.bias})
+    return small
 
 
 class _PlaceGate(nn.Module):
