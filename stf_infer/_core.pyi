@@ -22,6 +22,7 @@ def gather(
     y: int,
     x: int,
     tile: NDArray[np.float32],
+    unit: int = 1,
 ) -> None:
     """Write the tile at (y, x) of a grid: ``clamp(strip * scale + offset, low, high)``.
 
@@ -34,10 +35,12 @@ def gather(
         low: Lower limit of the result.
         high: Upper limit of the result.
         border: What lies past the grid ``a b c d``: ``reflect`` (``c b | a b c d | c b``), ``edge``
-            (``a a | a b c d | d d``) or ``zero``.
+            (``a a | a b c d | d d``), ``zero``, or ``mirror`` (``b a | a b c d | d c``), which keeps fine and coarse
+            grids of one scene on top of each other.
         y: Grid row of the tile's first pixel; may lie past the border.
         x: Grid column of the tile's first pixel; may lie past the border.
         tile: (C, h, w) output.
+        unit: For ``mirror``: pixels that a coarse one covers; the far mirror stands at the end of the last coarse pixel.
     """
 
 def gather_bilinear(

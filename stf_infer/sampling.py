@@ -8,12 +8,21 @@ from typing import Literal
 import numpy as np
 
 
-def reflected(index: np.ndarray, length: int) -> np.ndarray:
-    """Positions folded back onto ``[0, length)`` by reflection: ``d c b | a b c d | c b a``."""
-    if length == 1:
-        return np.zeros_like(index)
-    phase = index % (2 * (length - 1))
-    return np.where(phase < length, phase, 2 * (length - 1) - phase)
+def mirrored(index: np.ndarray, length: int, unit: int = 1) -> np.ndarray:
+    """Positions folded back onto ``[0, length)`` by mirrors at the border: ``c b a | a b c d | d c b``.
+
+    Fine and coarse grids of one scene are mirrored at the same ground line, so that they stay on top of each other.
+
+    Args:
+        index: Positions, any int array.
+        length: Pixels of the axis.
+        unit: Pixels that a coarse one covers: the far mirror stands at the end of the last coarse pixel, and what lies
+            between the axis' end and it is mirrored at the axis' end.
+    """
+    far = -(-length // unit) * unit
+    phase = index % (2 * far)
+    folded = np.where(phase < far, phase, 2 * far - 1 - phase)
+    return np.where(folded < length, folded, np.maximum(2 * length - 1 - folded, 0))
 
 
 def interpolation(

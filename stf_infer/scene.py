@@ -20,7 +20,7 @@ from .grid import Shape, TilePlan, Window
 from .layer import Layer, Strip
 from .placement import Grid
 from .raster import Raster
-from .sampling import interpolation, reflected
+from .sampling import interpolation, mirrored
 from .spec import KNOWN_ROLES, InputSpec, ModelSpec
 
 
@@ -146,38 +146,39 @@ class TileReader:
             np.inf if values.maximum is None else values.maximum * values.scale + values.offset,
         ]
         self._low, self._high = min(limits), max(limits)
-
-    @property
-    def _divisor(self) -> int:
-        return self.ratio if self.input.grid == "coarse" else 1
+        on_coarse = any(i.grid == "coarse" for i in spec.inputs)
+        self._divisor = spec.ratio if self.input.grid == "coarse" else 1
+        self._unit = spec.ratio if on_coarse and self.input.grid == "fine" else 1
 
     def move_to(self, rows: tuple[int, int]) -> None:
         """Read what the tiles need that cover the fine rows ``[rows[0], rows[1])``, past the border too."""
         grid_rows = self.layer.grid.shape.height
         if self.input.from_coarse:
-            first, _ = self._positions(rows[0], rows[1], grid_rows, self.scene.height)
+            first, _ = self._positions(rows[0], rows[1], self.scene.height, grid_rows)
             needed = np.clip([first.min(), first.max() + 1], 0, grid_rows - 1)
         else:
-            at = np.arange(rows[0] // self._divisor, rows[1] // self._divisor)
-            at = reflected(at, grid_rows)
-            needed = np.array([at.min(), at.max()])
-        self.strip.move_to(int(needed[0]), int(needed[1]) + 1)
+            needed = mirrored(np.arange(rows[0] // self._divisor, rows[1] // self._divisor), grid_rows, self._unit)
+        self.strip.move_to(int(needed.min()), int(needed.max()) + 1)
 
-    def _positions(self, start: int, stop: int, coarse: int, fine: int) -> tuple[np.ndarray, np.ndarray]:
+    def _positions(self, start: int, stop: int, fine: int, coarse: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where the fine pixels ``[start, stop)``, past the border too, lie between the pixels of the coarse axis."""
         assert self.input.from_coarse is not None
-        return interpolation(start, stop, coarse, self.ratio, self.input.from_coarse)
+        inside = mirrored(np.arange(start, stop), fine, self._unit)
+        lowest = int(inside.min())
+        first, weight = interpolation(lowest, int(inside.max()) + 1, coarse, self.ratio, self.input.from_coarse)
+        return first[inside - lowest], weight[inside - lowest]
 
     def gather(self, window: Window, out: np.ndarray) -> None:
         """Write the tile that reads ``window`` (fine pixels) into ``out`` (C, h, w) float32, in network values."""
         strip, grid = self.strip, self.layer.grid.shape
         common = (strip.pixels, strip.first, grid.height, self._scale, self._offset, self._low, self._high)
         if self.input.from_coarse:
-            rows, row_weight = self._positions(window.y0, window.y1, grid.height, self.scene.height)
-            columns, column_weight = self._positions(window.x0, window.x1, grid.width, self.scene.width)
+            rows, row_weight = self._positions(window.y0, window.y1, self.scene.height, grid.height)
+            columns, column_weight = self._positions(window.x0, window.x1, self.scene.width, grid.width)
             _core.gather_bilinear(*common, rows, row_weight, columns, column_weight, out)
         else:
             d = self._divisor
-            _core.gather(*common, "reflect", window.y0 // d, window.x0 // d, out)
+            _core.gather(*common, "mirror", window.y0 // d, window.x0 // d, out, self._unit)
 
     def valid(self, first: int, stop: int) -> np.ndarray:
         """Which fine pixels of the scene rows ``[first, stop)`` this layer can serve: (rows, W) uint8."""

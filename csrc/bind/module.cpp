@@ -15,7 +15,8 @@ Border border_named(const std::string& name) {
     if (name == "reflect") return Border::reflect;
     if (name == "edge") return Border::edge;
     if (name == "zero") return Border::zero;
-    fail("border is '", name, "'; reflect, edge or zero is wanted");
+    if (name == "mirror") return Border::mirror;
+    fail("border is '", name, "'; reflect, edge, zero or mirror is wanted");
 }
 
 Strip strip_shape(const py::array& strip, Index first_row, Index grid_rows) {
@@ -46,20 +47,21 @@ void bind_gather(py::module_& m) {
         "gather",
         [](const Dense<T>& strip, Index first_row, Index grid_rows, const Dense<float>& scale,
            const Dense<float>& offset, float low, float high, const std::string& border, Index y, Index x,
-           Dense<float>& tile) {
+           Dense<float>& tile, Index unit) {
             const Strip shape = strip_shape(strip, first_row, grid_rows);
             const Normalisation values = normalisation(scale, offset, low, high, shape.channels);
             const Border mode = border_named(border);
+            STF_CHECK(unit >= 1, "unit is ", unit, "; 1 or more is wanted");
             check_tile(tile, shape.channels);
             float* out = tile.mutable_data();
             const Index rows = tile.shape(1), columns = tile.shape(2);
             const T* in = data(strip);
             py::gil_scoped_release release;
-            gather<T>(in, shape, values, mode, y, x, rows, columns, out);
+            gather<T>(in, shape, values, mode, unit, y, x, rows, columns, out);
         },
         py::arg("strip").noconvert(), py::arg("first_row"), py::arg("grid_rows"), py::arg("scale").noconvert(),
         py::arg("offset").noconvert(), py::arg("low"), py::arg("high"), py::arg("border"), py::arg("y"), py::arg("x"),
-        py::arg("tile").noconvert());
+        py::arg("tile").noconvert(), py::arg("unit") = 1);
     m.def(
         "gather_bilinear",
         [](const Dense<T>& strip, Index first_row, Index grid_rows, const Dense<float>& scale,

@@ -10,10 +10,14 @@ namespace stf {
 //   reflect   d c b | a b c d | c b a
 //   edge      a a a | a b c d | d d d
 //   zero      0 0 0 | a b c d | 0 0 0     (zero is the network's value 0)
-enum class Border { reflect, edge, zero };
+//   mirror    c b a | a b c d | d c b
+// With `mirror` the border itself is the mirror, so that a fine and a coarse grid of one scene stay on top of each
+// other. `unit` is the number of pixels that a coarse one covers: the far mirror stands at the end of the last coarse
+// pixel, and what lies between the grid's end and it is mirrored at the grid's end (unit 3: a b c d | d c | c d d c b).
+enum class Border { reflect, edge, zero, mirror };
 
 // Position on an axis of `length` pixels that position `i` is read from; -1 for a zero border.
-Index border_index(Index i, Index length, Border border);
+Index border_index(Index i, Index length, Border border, Index unit = 1);
 
 // A strip holds all columns of a grid and the rows [first_row, first_row + rows).
 struct Strip {
@@ -34,8 +38,8 @@ struct Normalisation {
 
 // Writes the tile (channels, tile_rows, tile_columns) whose first pixel is (y, x) of the grid.
 template <class T>
-void gather(const T* strip, const Strip& shape, const Normalisation& normalisation, Border border, Index y, Index x,
-            Index tile_rows, Index tile_columns, float* tile);
+void gather(const T* strip, const Strip& shape, const Normalisation& normalisation, Border border, Index unit, Index y,
+            Index x, Index tile_rows, Index tile_columns, float* tile);
 
 // Bilinear positions along one axis: output pixel i mixes input pixels first[i] and first[i] + 1
 // (clamped to the grid) with the weight of the second.

@@ -22,21 +22,28 @@ Index strip_row(Index grid_row, const Strip& shape) {
 
 }  // namespace
 
-Index border_index(Index i, Index length, Border border) {
+Index border_index(Index i, Index length, Border border, Index unit) {
     if (i >= 0 && i < length) return i;
     if (border == Border::zero) return -1;
-    if (border == Border::edge || length == 1) return i < 0 ? 0 : length - 1;
+    if (border == Border::edge) return i < 0 ? 0 : length - 1;
+    if (border == Border::mirror) {
+        const Index far = (length + unit - 1) / unit * unit;
+        const Index phase = ((i % (2 * far)) + 2 * far) % (2 * far);
+        const Index folded = phase < far ? phase : 2 * far - 1 - phase;
+        return folded < length ? folded : std::max<Index>(2 * length - 1 - folded, 0);
+    }
+    if (length == 1) return 0;
     const Index period = 2 * (length - 1);
     const Index phase = ((i % period) + period) % period;
     return phase < length ? phase : period - phase;
 }
 
 template <class T>
-void gather(const T* strip, const Strip& shape, const Normalisation& normalisation, Border border, Index y, Index x,
-            Index tile_rows, Index tile_columns, float* tile) {
+void gather(const T* strip, const Strip& shape, const Normalisation& normalisation, Border border, Index unit, Index y,
+            Index x, Index tile_rows, Index tile_columns, float* tile) {
     std::vector<Index> columns(static_cast<std::size_t>(tile_columns));
     for (Index j = 0; j < tile_columns; ++j)
-        columns[static_cast<std::size_t>(j)] = border_index(x + j, shape.columns, border);
+        columns[static_cast<std::size_t>(j)] = border_index(x + j, shape.columns, border, unit);
     // Columns inside of the grid are contiguous: only what lies outside goes through the index.
     const Index inner_begin = std::clamp<Index>(-x, 0, tile_columns);
     const Index inner_end = std::clamp<Index>(shape.columns - x, inner_begin, tile_columns);
@@ -46,7 +53,7 @@ void gather(const T* strip, const Strip& shape, const Normalisation& normalisati
         const float low = normalisation.low, high = normalisation.high;
         for (Index i = 0; i < tile_rows; ++i) {
             float* out = tile + (c * tile_rows + i) * tile_columns;
-            const Index grid_row = border_index(y + i, shape.grid_rows, border);
+            const Index grid_row = border_index(y + i, shape.grid_rows, border, unit);
             if (grid_row < 0) {
                 std::fill(out, out + tile_columns, 0.0F);
                 continue;
@@ -104,9 +111,10 @@ void gather_bilinear(const T* strip, const Strip& shape, const Normalisation& no
     }
 }
 
-#define STF_INSTANTIATE(T)                                                                                             \
-    template void gather<T>(const T*, const Strip&, const Normalisation&, Border, Index, Index, Index, Index, float*); \
-    template void gather_bilinear<T>(const T*, const Strip&, const Normalisation&, const Interpolation&,               \
+#define STF_INSTANTIATE(T)                                                                                           \
+    template void gather<T>(const T*, const Strip&, const Normalisation&, Border, Index, Index, Index, Index, Index, \
+                            float*);                                                                                 \
+    template void gather_bilinear<T>(const T*, const Strip&, const Normalisation&, const Interpolation&,             \
                                      const Interpolation&, float*);
 STF_FOR_EACH_PIXEL_TYPE(STF_INSTANTIATE)
 #undef STF_INSTANTIATE

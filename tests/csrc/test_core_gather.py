@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stf_infer import _core
-from stf_infer.sampling import interpolation, reflected
+from stf_infer.sampling import interpolation, mirrored
 
 PIXEL_TYPES = [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.float32, np.float64]
-BORDERS = ["reflect", "edge", "zero"]
+BORDERS = ["reflect", "edge", "zero", "mirror"]
 OPEN = (-np.inf, np.inf)
 
 
@@ -29,6 +29,12 @@ def pixels(dtype: Any, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
 
 def numbers(*values: float) -> np.ndarray:
     return np.array(values, np.float32)
+
+
+def reflected(index: np.ndarray, length: int) -> np.ndarray:
+    """Positions folded back by reflection at the centre of the outermost pixel."""
+    phase = index % max(2 * (length - 1), 1)
+    return np.where(phase < length, phase, 2 * (length - 1) - phase)
 
 
 def expected_tile(
@@ -46,6 +52,8 @@ def expected_tile(
     inside = np.ix_((y >= 0) & (y < height), (x >= 0) & (x < width))
     if border == "reflect":
         rows, columns = reflected(y, height), reflected(x, width)
+    elif border == "mirror":
+        rows, columns = mirrored(y, height), mirrored(x, width)
     else:
         rows, columns = np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)
     values = grid[:, rows][:, :, columns].astype(np.float32) * scale[:, None, None] + offset[:, None, None]
@@ -65,7 +73,9 @@ def gather(grid: np.ndarray, at: tuple[int, int], size: tuple[int, int], border:
     offset = given.get("offset", np.zeros(channels, np.float32))
     tile = np.full((channels, *size), np.nan, np.float32)
     strip = np.ascontiguousarray(grid[:, first:stop])
-    _core.gather(strip, first, grid.shape[1], scale, offset, *given.get("limits", OPEN), border, *at, tile)
+    _core.gather(
+        strip, first, grid.shape[1], scale, offset, *given.get("limits", OPEN), border, *at, tile, given.get("unit", 1)
+    )
     return tile
 
 
@@ -85,6 +95,7 @@ def test_every_type_and_border_agrees_with_numpy(dtype, border):
         ("reflect", [3, 2, 1, 0, 1, 2, 3, 2, 1, 0]),
         ("edge", [0, 0, 0, 0, 1, 2, 3, 3, 3, 3]),
         ("zero", [0, 0, 0, 0, 1, 2, 3, 0, 0, 0]),
+        ("mirror", [2, 1, 0, 0, 1, 2, 3, 3, 2, 1]),
     ],
 )
 def test_borders_are_what_their_letters_say(border, row):
@@ -100,7 +111,20 @@ def test_numpy_pad_is_the_same_reflection():
     np.testing.assert_array_equal(gather(grid, (-5, -4), (16, 13)), padded)
 
 
-@pytest.mark.parametrize("border", ["reflect", "edge"])
+@pytest.mark.parametrize("unit", [1, 3, 4, 5])
+def test_a_mirror_of_whole_coarse_pixels_is_where_the_coarse_grid_has_it(unit):
+    """Fine pixel i and its coarse pixel i // unit stay together past the border."""
+    length = 10
+    grid = np.arange(length, dtype=np.uint8).reshape(1, 1, length)
+    at = np.arange(-12, 24)
+    fine = gather(grid, (0, -12), (1, 36), "mirror", unit=unit)[0, 0].astype(int)
+    np.testing.assert_array_equal(fine, mirrored(at, length, unit))
+    coarse = mirrored(at // unit, -(-length // unit))
+    assert (fine // unit == coarse).all() or (length % unit and (abs(fine // unit - coarse) <= 1).all())
+    assert sorted(set(fine)) == list(range(length))
+
+
+@pytest.mark.parametrize("border", ["reflect", "edge", "mirror"])
 def test_a_single_pixel_fills_every_tile(border):
     grid = np.array([[[7]]], np.uint16)
     assert (gather(grid, (-9, 4), (5, 6), border) == 7).all()
@@ -125,6 +149,8 @@ def test_a_strip_of_just_the_needed_rows_is_enough(shape, at, size, border):
     grid = pixels(np.float32, (2, *shape))
     if border == "reflect":
         needed = reflected(np.arange(at[0], at[0] + size[0]), shape[0])
+    elif border == "mirror":
+        needed = mirrored(np.arange(at[0], at[0] + size[0]), shape[0])
     else:
         needed = np.clip(np.arange(at[0], at[0] + size[0]), 0, shape[0] - 1)
     scale, offset = numbers(1, 2), numbers(0, 1)
@@ -267,7 +293,8 @@ def read_only(array: np.ndarray) -> np.ndarray:
         ({"offset": numbers(1)}, r"offset has shape"),
         ({"low": 2.0}, r"low 2 is not below high 1"),
         ({"low": np.nan}, r"low nan is not below high 1"),
-        ({"border": "mirror"}, r"border is 'mirror'; reflect, edge or zero"),
+        ({"border": "wrap"}, r"border is 'wrap'; reflect, edge, zero or mirror"),
+        ({"unit": 0}, r"unit is 0; 1 or more"),
         ({"tile": np.zeros((3, 3, 3), np.float32)}, r"tile has 3 channels; the strip has 2"),
         ({"tile": np.zeros((2, 3, 0), np.float32)}, r"tile has shape \(2, 3, 0\); no side may be 0"),
         ({"tile": read_only(np.zeros((2, 3, 3), np.float32))}, r"tile is read-only"),

@@ -63,11 +63,11 @@ def only_fine(function: Function) -> Function:
 def test_a_blur_is_that_of_the_whole_scene(tile, shape, radius):
     """No side is a multiple of anything; the network pads its own border as it would on the whole scene.
 
-    Where the scene is narrower than a tile, its reflection takes the place of that padding.
+    Where the scene is narrower than a tile, its mirror image takes the place of that padding.
     """
     rasters = inputs(*shape)
     fine = rasters["fine_t1"].data
-    padded = np.pad(fine, [(0, 0), *((0, max(tile - n, 0)) for n in shape)], mode="reflect")
+    padded = np.pad(fine, [(0, 0), *((0, max(tile - n, 0)) for n in shape)], mode="symmetric")
     whole = box_blur(radius)(padded[None])[0, :, : shape[0], : shape[1]]
     result = fuse(box_blur(radius), rasters, tile, coarse_grid="fine", halo=radius, stride=1)
     np.testing.assert_allclose(result.array, whole, atol=1e-6)

@@ -8,13 +8,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stf_infer.sampling import interpolation, reflected
+from stf_infer.sampling import interpolation, mirrored
 
 
 @given(length=st.integers(1, 9), reach=st.integers(0, 30))
-def test_reflection_is_that_of_numpy_pad(length, reach):
-    padded = np.pad(np.arange(length), reach, mode="reflect")
-    np.testing.assert_array_equal(reflected(np.arange(-reach, length + reach), length), padded)
+def test_a_mirror_is_numpys_symmetric_padding(length, reach):
+    padded = np.pad(np.arange(length), reach, mode="symmetric")
+    np.testing.assert_array_equal(mirrored(np.arange(-reach, length + reach), length), padded)
+
+
+@given(length=st.integers(1, 30), unit=st.integers(1, 9), reach=st.integers(0, 60))
+def test_fine_and_coarse_are_mirrored_at_the_same_line(length, unit, reach):
+    """Past the border a fine pixel shows what its coarse pixel shows; next to a cut one, the pixel beside it."""
+    at = np.arange(-reach, length + reach)
+    fine, coarse = mirrored(at, length, unit), mirrored(at // unit, -(-length // unit))
+    assert ((fine >= 0) & (fine < length)).all()
+    whole = length % unit == 0
+    if whole:
+        np.testing.assert_array_equal(fine // unit, coarse)
+    else:
+        assert (np.abs(fine // unit - coarse) <= 1).all()
 
 
 @given(
