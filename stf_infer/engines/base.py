@@ -49,6 +49,7 @@ class Engine(ABC):
     """
 
     name: str
+    fixed_batch: int | None = None  # set by open_impl where the graph takes one number of tiles only
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         self.spec = bundle.spec
@@ -94,12 +95,23 @@ class Engine(ABC):
             got = inputs[spec.tensor].shape
             if len(got) != 4 or got[0] < 1 or got[1:] != shape:
                 raise EngineError(f"The input {spec.tensor} has another shape", got=got, allowed=("N", *shape))
-        outputs = self.infer_impl(inputs)
+        outputs = self._infer_in_batches(inputs, got[0])
         name, expected = self.spec.output.tensor, (got[0], *self.spec.output_shape)
         found = outputs[name].shape if name in outputs else f"only {', '.join(outputs)}"
         if found != expected:
             raise EngineError(f"The output {name} is not what the contract says", got=found, allowed=expected)
         return outputs
+
+    def _infer_in_batches(self, inputs: Mapping[str, np.ndarray], tiles: int) -> dict[str, np.ndarray]:
+        """All tiles in one call, or in calls of the number that the graph takes, the last one filled up."""
+        size = self.fixed_batch
+        if size is None or size == tiles:
+            return self.infer_impl(inputs)
+        parts = []
+        for first in range(0, tiles, size):
+            numbers = np.minimum(np.arange(first, first + size), tiles - 1)
+            parts.append(self.infer_impl({name: array[numbers] for name, array in inputs.items()}))
+        return {name: np.concatenate([part[name] for part in parts])[:tiles] for name in parts[0]}
 
     def close(self) -> None:
         """Free the engine; closing twice does no harm."""

@@ -57,6 +57,8 @@ class OnnxRuntimeEngine(Engine):
             self._session: Any = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises classes of its own without a common base
             raise EngineError("ONNX Runtime cannot load the graph", got=f"{graph.name}: {error}") from error
+        batch = self._session.get_inputs()[0].shape[0]
+        self.fixed_batch = batch if isinstance(batch, int) else None
 
     def infer_impl(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         names = [output.name for output in self._session.get_outputs()]

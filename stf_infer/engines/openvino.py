@@ -51,6 +51,8 @@ class OpenVinoEngine(Engine):
             self._model: Any = openvino.Core().compile_model(str(graph), "CPU", config)
         except RuntimeError as error:
             raise EngineError("OpenVINO cannot compile the graph", got=f"{graph.name}: {error}") from error
+        batch = self._model.inputs[0].partial_shape[0]
+        self.fixed_batch = batch.get_length() if batch.is_static else None
         self._request = self._model.create_infer_request()
 
     def infer_impl(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -17,6 +17,7 @@ import stf_infer
 from stf_export import exporter, networks
 from stf_export.contract import TileWish
 from stf_infer.bundle import Bundle
+from stf_infer.engines import open_engine
 from stf_infer.errors import (
     ContractError,
     ExportError,
@@ -339,6 +340,18 @@ def test_a_static_graph_fixes_the_tile_and_the_batch(tmp_path):
     assert bundle.properties["mlm:input"][0]["input"]["shape"] == [1, 2, 32, 64]
     with pytest.raises(TilePlanError, match=r"one size only. Got: 16 x 16. Allowed: 32 x 64"):
         stf_export.export_onnx(path, ONE, tile=16, out=tmp_path / "other.stf")
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime-cpu", "openvino-cpu"])
+def test_a_static_batch_serves_any_number_of_tiles(tmp_path, engine):
+    path = blur_graph(tmp_path / "m.onnx", height=32, width=32, batch=1)
+    bundle = stf_export.export_onnx(path, ONE, out=tmp_path / "net.stf")
+    tiles = np.random.default_rng(0).random((5, 2, 32, 32), np.float32)
+    with open_engine(bundle, engine) as opened:
+        assert opened.fixed_batch == 1
+        every = opened.infer({"fine_t1": tiles})["fine_t2"]
+        alone = [opened.infer({"fine_t1": tile[None]})["fine_t2"][0] for tile in tiles]
+    np.testing.assert_array_equal(every, np.stack(alone))
 
 
 def test_a_graph_with_a_batch_that_is_free_in_name_only_is_refused(tmp_path):
