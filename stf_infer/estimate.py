@@ -12,7 +12,7 @@ import numpy as np
 
 from .engines.base import Engine
 from .grid import Window
-from .output import BLOCK
+from .layout import BLOCK
 from .scene import Scene
 
 # Batches that can be alive at once: two queued, one in each of the three stages.

@@ -30,9 +30,18 @@ class Journal:
 
     def save(self) -> None:
         """Write the journal; called when the file on disk holds all noted rows."""
-        beside = self.path.with_suffix(".tmp")
-        beside.write_text(json.dumps({"identity": self.identity, "checksums": self.checksums}))
-        beside.replace(self.path)
+        self._beside.write_text(json.dumps({"identity": self.identity, "checksums": self.checksums}))
+        self._beside.replace(self.path)
+
+    def remove(self, *, temporary_only: bool = False) -> None:
+        """Remove the journal, or only what an interrupted :meth:`save` has left."""
+        self._beside.unlink(missing_ok=True)
+        if not temporary_only:
+            self.path.unlink(missing_ok=True)
+
+    @property
+    def _beside(self) -> Path:
+        return self.path.with_suffix(".tmp")
 
     @classmethod
     def load(cls, path: Path, identity: dict[str, Any]) -> Journal | None:

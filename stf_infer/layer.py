@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _core
+from . import _core, gdal
 from .errors import BandError, GridError, RasterError
 from .placement import Aligned, Grid, Warped, place
 from .raster import Raster, alpha_bands, check_plausible, chosen_bands, scaling_of
@@ -87,7 +87,6 @@ class Layer:
         return tuple(stack.enter_context(self._warp(method, warp.scale, nodata)) for method in methods)
 
     def _warp(self, method: Resampling, scale: float, nodata: float | None) -> WarpedVRT:
-        from rasterio.errors import RasterioError
         from rasterio.vrt import WarpedVRT
 
         try:
@@ -107,7 +106,7 @@ class Layer:
                 YSCALE=scale,
                 UNIFIED_SRC_NODATA="NO",  # or a pixel counts as valid unless it is nodata in every band
             )
-        except RasterioError as error:
+        except gdal.failures() as error:
             raise GridError(
                 f"{self.spec.role} cannot be warped onto the grid of fine_t1", got=f"{self.label}: {error}"
             ) from error
@@ -186,13 +185,11 @@ class Layer:
     @contextmanager
     def _naming_damage(self, y0: int, y1: int) -> Iterator[None]:
         """Turn GDAL's errors into one that names the role, the file and the rows."""
-        from rasterio.errors import RasterioError
-
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 yield
-        except RasterioError as error:
+        except gdal.failures() as error:
             raise RasterError(
                 f"{self.spec.role} is damaged: rows {y0} to {y1} cannot be read",
                 got=f"{self.label}: {error}",

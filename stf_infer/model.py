@@ -118,7 +118,7 @@ class Model:
         import rasterio
 
         _check_batch(tile_batch)
-        from .output import FileOptions
+        from .layout import FileOptions
 
         options = FileOptions(format, compress, overviews, threads=self._threads or 2)
         with (

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import time
-from dataclasses import dataclass
+import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import gdal
 from .errors import OutputError
 from .journal import Journal, checksum
-from .storage import CompressName, FormatName, Storage, check_choice
+from .layout import BLOCK, FileOptions
+from .storage import Storage
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetWriter
@@ -29,41 +32,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-BLOCK = 512
 # Seconds between two notes in the journal: what a killed run may lose.
 _CHECKPOINT_EVERY = 30.0
-_SMALLEST_OVERVIEW = 256
-
-
-@dataclass(frozen=True)
-class FileOptions:
-    """How a result file is laid out.
-
-    Attributes:
-        format: ``gtiff`` (tiled GeoTIFF) or ``cog`` (cloud-optimised GeoTIFF).
-        compress: Lossless compression.
-        overviews: Whether reduced versions are built in (always in a COG).
-        threads: Threads that compress.
-    """
-
-    format: FormatName = "gtiff"
-    compress: CompressName = "zstd"
-    overviews: bool = True
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        check_choice("format", self.format, FormatName)
-        check_choice("compress", self.compress, CompressName)
-
-    def creation(self, storage: Storage) -> dict[str, Any]:
-        """GDAL creation options."""
-        options: dict[str, Any] = {"BIGTIFF": "IF_SAFER", "NUM_THREADS": str(self.threads)}
-        if self.compress != "none":
-            options["COMPRESS"] = self.compress.upper()
-            options["PREDICTOR"] = "3" if storage.dtype.kind == "f" else "2"
-        if self.compress == "zstd":
-            options["ZSTD_LEVEL"] = "1"
-        return options
+# What GDAL keeps beside a raster. An old one beside the destination is of a file that is no more.
+_SIDECARS = (".aux.xml", ".ovr", ".msk")
 
 
 class SceneWriter:
@@ -100,6 +72,7 @@ class SceneWriter:
         self.path, self.grid, self.bands, self.storage, self.options = path, grid, bands, storage, options
         self._tags, self._keep_on_error = tags, keep_on_error or resume
         self._partial = path.with_name(f".{path.name}.partial.tif")
+        self._cog = path.with_name(f".{path.name}.partial.cog.tif")
         self._journal = Journal(path.with_name(f".{path.name}.partial.json"), identity)
         self._file: DatasetWriter | None = None
         self._pending = np.empty((len(bands), BLOCK, grid.shape.width), storage.dtype)
@@ -121,42 +94,42 @@ class SceneWriter:
             raise OutputError("The folder of the destination cannot be written", got=folder)
 
     def _start(self) -> None:
-        import rasterio
-        from rasterio.errors import RasterioError
-
-        self._remove_partial()
-        shape = self.grid.shape
         try:
-            self._file = rasterio.open(
-                self._partial,
-                "w",
-                driver="GTiff",
-                count=len(self.bands),
-                height=shape.height,
-                width=shape.width,
-                dtype=self.storage.dtype,
-                crs=self.grid.crs,
-                transform=self.grid.transform,
-                nodata=self.storage.nodata,
-                tiled=True,
-                blockxsize=BLOCK,
-                blockysize=BLOCK,
-                interleave="band",
-                SPARSE_OK="TRUE",  # a checkpoint must not fill the rows that are still to come
-                **self.options.creation(self.storage),
-            )
+            self._remove_partial()
+            self._file = self._create()
             self._file.descriptions = self.bands
             self._file.scales = (self.storage.scale,) * len(self.bands)
             self._file.offsets = (self.storage.offset,) * len(self.bands)
             self._file.units = (self.storage.unit,) * len(self.bands)
             self._file.update_tags(**self._tags)
-        except (RasterioError, OSError) as error:
+        except gdal.failures() as error:
+            self._drop_file()
+            self._remove_partial()
             raise self._failed(error) from error
+
+    def _create(self) -> DatasetWriter:
+        import rasterio
+        from rasterio.errors import NotGeoreferencedWarning
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # as fine_t1 is
+            return rasterio.open(
+                self._partial,
+                "w",
+                driver="GTiff",
+                count=len(self.bands),
+                height=self.grid.shape.height,
+                width=self.grid.shape.width,
+                dtype=self.storage.dtype,
+                crs=self.grid.crs,
+                transform=self.grid.transform,
+                nodata=self.storage.nodata,
+                **self.options.creation(self.storage),
+            )
 
     def _continue(self) -> int:
         """Open the unfinished file of an earlier run; the number of its rows that are proven to be right."""
         import rasterio
-        from rasterio.errors import RasterioError
         from rasterio.windows import Window
 
         earlier = Journal.load(self._journal.path, self._journal.identity)
@@ -174,8 +147,8 @@ class SceneWriter:
                     proven.append(noted)
             if not proven:
                 return 0
-            self._file = rasterio.open(self._partial, "r+", NUM_THREADS=str(self.options.threads))
-        except RasterioError as error:
+            self._file = rasterio.open(self._partial, "r+", **self.options.opening())
+        except gdal.failures() as error:
             _log.warning("the unfinished file cannot be continued, starting again: %s", error)
             return 0
         self._journal.checksums = proven
@@ -199,7 +172,6 @@ class SceneWriter:
                 self._flush_block_row()
 
     def _flush_block_row(self) -> None:
-        from rasterio.errors import RasterioError
         from rasterio.windows import Window
 
         block = self._pending[:, : self._pending_rows]
@@ -211,7 +183,7 @@ class SceneWriter:
             self._pending_rows = 0
             if time.monotonic() - self._checkpointed_at > _CHECKPOINT_EVERY:
                 self._checkpoint()
-        except (RasterioError, OSError) as error:
+        except gdal.failures() as error:
             raise self._failed(error) from error
 
     def _checkpoint(self) -> None:
@@ -220,7 +192,7 @@ class SceneWriter:
         assert self._file is not None
         self._close_file()
         self._journal.save()
-        self._file = rasterio.open(self._partial, "r+", NUM_THREADS=str(self.options.threads))
+        self._file = rasterio.open(self._partial, "r+", **self.options.opening())
         self._checkpointed_at = time.monotonic()
 
     def _close_file(self) -> None:
@@ -231,88 +203,71 @@ class SceneWriter:
     def finish(self) -> None:
         """Write what is left, build overviews, and give the file its name.
 
+        Costs one reading of the whole file: GDAL does not report every write that fails on a full disk.
+
         Raises:
             OutputError: The disk is full, or the file on disk is not what was written.
         """
-        from rasterio.errors import RasterioError
-
         try:
             if self._pending_rows:
                 self._flush_block_row()
             self._close_file()
-            self._verify()
             finished = self._partial
             if self.options.format == "cog":
-                finished = self._make_cog()
+                finished = self._cog
+                self.options.make_cog(self._partial, self._cog, self.storage)
             elif self.options.overviews:
-                self._build_overviews()
-            finished.replace(self.path)
-            self._remove_partial()
-        except (RasterioError, OSError) as error:
+                self.options.build_overviews(self._partial)
+            self._verify(finished)
+            _to_disk(finished)
+            self._rename(finished)
+        except gdal.failures() as error:
             raise self._failed(error) from error
+        self._remove_partial()
 
-    def _verify(self) -> None:
-        """Read the last block row back: a file that was cut short by a full disk fails here."""
+    def _rename(self, finished: Path) -> None:
+        """Give the file its name, and its sidecar: a CRS that GeoTIFF cannot express is kept there."""
+        for sidecar in _SIDECARS:
+            made, stale = (p.with_name(p.name + sidecar) for p in (finished, self.path))
+            if made.exists():
+                made.replace(stale)
+            else:
+                stale.unlink(missing_ok=True)
+        finished.replace(self.path)
+
+    def _verify(self, finished: Path) -> None:
+        """Compare every row of blocks with what was handed to GDAL, and read the overviews."""
         import rasterio
         from rasterio.windows import Window
 
-        last = len(self._journal.checksums) - 1
-        first = last * BLOCK
-        with rasterio.open(self._partial) as written:
-            block = written.read(window=Window(0, first, written.width, written.height - first))
-        if checksum(block) != self._journal.checksums[last]:
-            raise OSError("the file on disk is not what was written")
-
-    def _factors(self) -> list[int]:
-        side = max(self.grid.shape.height, self.grid.shape.width)
-        factors: list[int] = []
-        while side // 2 ** (len(factors) + 1) >= _SMALLEST_OVERVIEW:
-            factors.append(2 ** (len(factors) + 1))
-        return factors
-
-    def _build_overviews(self) -> None:
-        import rasterio
-        from rasterio.enums import Resampling
-
-        factors = self._factors()
-        if factors:
-            with rasterio.open(self._partial, "r+", NUM_THREADS=str(self.options.threads)) as file:
-                file.build_overviews(factors, Resampling.average)
-
-    def _make_cog(self) -> Path:
-        import rasterio.shutil
-
-        made = self.path.with_name(f".{self.path.name}.partial.cog.tif")
-        creation = self.options.creation(self.storage)
-        predictor = {"2": "STANDARD", "3": "FLOATING_POINT"}.get(creation.pop("PREDICTOR", ""))
-        creation.pop("ZSTD_LEVEL", None)
-        if predictor:
-            creation["PREDICTOR"] = predictor
-        try:
-            rasterio.shutil.copy(
-                self._partial,
-                made,
-                driver="COG",
-                BLOCKSIZE=str(BLOCK),
-                OVERVIEW_RESAMPLING="AVERAGE",
-                **creation,
-            )
-        except BaseException:
-            made.unlink(missing_ok=True)
-            raise
-        return made
+        with rasterio.open(finished) as written:
+            levels = len(written.overviews(1))
+            for number, noted in enumerate(self._journal.checksums):
+                rows = min(BLOCK, written.height - number * BLOCK)
+                if checksum(written.read(window=Window(0, number * BLOCK, written.width, rows))) != noted:
+                    raise OSError("the file on disk is not what was written")
+        for level in range(levels):
+            with rasterio.open(finished, overview_level=level) as reduced:
+                for first in range(0, reduced.height, BLOCK):
+                    reduced.read(window=Window(0, first, reduced.width, min(BLOCK, reduced.height - first)))
 
     def _failed(self, error: Exception) -> OutputError:
-        free = os.statvfs(self.path.parent)
+        try:
+            free = f"{shutil.disk_usage(self.path.parent).free / 1e6:.0f} MB free"
+        except OSError as lost:
+            free = str(lost)
         return OutputError(
             "The result cannot be written",
-            got=f"{self.path}: {error} ({free.f_bavail * free.f_frsize / 1e6:.0f} MB free)",
+            got=f"{self.path}: {error} ({free})",
             fix="Make room, or write to another disk",
         )
 
-    def _remove_partial(self) -> None:
-        self._partial.unlink(missing_ok=True)
-        self._journal.path.unlink(missing_ok=True)
+    def _remove_partial(self, *, all_but_kept: bool = False) -> None:
+        """Remove every unfinished file; ``all_but_kept`` leaves what a resumed run continues."""
+        self._journal.remove(temporary_only=all_but_kept)
+        for path in (self._cog,) if all_but_kept else (self._cog, self._partial):
+            for sidecar in ("", *_SIDECARS):
+                path.with_name(path.name + sidecar).unlink(missing_ok=True)
 
     def __enter__(self) -> SceneWriter:
         return self
@@ -322,14 +277,30 @@ class SceneWriter:
     ) -> None:
         if kind is None:
             return
+        self._drop_file()
+        if self._keep_on_error:
+            try:
+                self._journal.save()
+            except OSError as problem:
+                _log.debug("the journal cannot be saved: %s", problem)
+        # Without a journal the rows are of no use.
+        self._remove_partial(all_but_kept=self._keep_on_error and self._journal.path.exists())
+
+    def _drop_file(self) -> None:
+        """Close the file after an error; that error is the one to report."""
         try:
             self._close_file()
-            if self._keep_on_error:
-                self._journal.save()
-        except Exception as problem:  # the first error is the one to report
+        except gdal.failures() as problem:
             _log.debug("closing the unfinished file: %s", problem)
-        if not self._keep_on_error:
-            self._remove_partial()
+
+
+def _to_disk(path: Path) -> None:
+    """Have the system write a file out, so that its new name never stands for less than its content."""
+    held = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(held)
+    finally:
+        os.close(held)
 
 
 class ArrayWriter:

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from . import gdal
 from .errors import GridError
 from .grid import Shape, ceil_to
 
@@ -149,12 +150,11 @@ def _check_overlap_aligned(source: Grid, grid: Grid, at: Aligned, spec: InputSpe
 
 
 def _check_overlap(source: Grid, grid: Grid, spec: InputSpec, label: str) -> None:
-    from rasterio.errors import CRSError
     from rasterio.warp import transform_bounds
 
     try:
         bounds = transform_bounds(source.crs, grid.crs, *source.bounds, densify_pts=21)
-    except CRSError as error:
+    except gdal.failures() as error:
         raise GridError(f"{spec.role} cannot be brought into the CRS of fine_t1", got=f"{label}: {error}") from error
     if not all(map(math.isfinite, bounds)):
         return  # the extent reaches past what the projection can show; the mask will tell

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import arrays
+from . import arrays, gdal
 from .errors import BandError, RasterError, ScaleError
 from .grid import Shape
 
@@ -97,7 +97,7 @@ class Raster:
 
 def _open_file(name: str) -> DatasetReader:
     import rasterio
-    from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+    from rasterio.errors import NotGeoreferencedWarning
 
     if not Path(name).exists() and not _CONNECTION.match(name):
         raise RasterError("A raster is missing", got=name, fix="Check the path")
@@ -105,7 +105,7 @@ def _open_file(name: str) -> DatasetReader:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             dataset = rasterio.open(name)
-    except RasterioIOError as error:
+    except gdal.failures() as error:
         raise RasterError("A raster cannot be read", got=f"{name}: {error}", fix="Check the file") from error
     if dataset.count == 0:
         parts = dataset.subdatasets
