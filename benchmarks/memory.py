@@ -10,8 +10,8 @@ to the smallest. ``--fine`` takes real pixels: a raster of at least four bands t
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -32,18 +32,32 @@ def run_scene(bundle: Path, rasters: dict[str, Path], out: Path, engine: str | N
     began = time.perf_counter()
     with tempfile.TemporaryFile("w+") as stdout:
         child = subprocess.Popen(command, stdout=stdout)
-        _, status, usage = os.wait4(child.pid, 0)
+        peak = peak_memory(child)
         stdout.seek(0)
         said = stdout.read()
-    if status:
+    if child.returncode:
         raise SystemExit(f"run failed: {said}")
     figures = json.loads(said)
     return {
         "wall_s": time.perf_counter() - began,
         "mpx_per_s": figures["mpx_per_s"],
         "engine_s": figures["engine_seconds"],
-        "peak_rss_mb": usage.ru_maxrss / 1024,
+        "peak_rss_mb": peak / 1024,
     }
+
+
+def peak_memory(child: subprocess.Popen[bytes]) -> int:
+    """Peak resident memory of a child in KiB, read from the kernel until it ends.
+
+    Not ``ru_maxrss`` of the child: that one counts the memory of the parent at the fork as well.
+    """
+    peak = 0
+    while child.poll() is None:
+        with contextlib.suppress(OSError, StopIteration):
+            status = Path(f"/proc/{child.pid}/status").read_text().splitlines()
+            peak = int(next(line for line in status if line.startswith("VmHWM")).split()[1])
+        time.sleep(0.05)
+    return peak
 
 
 def main() -> None:
