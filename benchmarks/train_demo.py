@@ -21,16 +21,27 @@ import numpy as np
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait do not keep a shared core busy
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from stf_export.networks import create
 from stf_infer.baselines import add_coarse_change, copy_reference, interpolate_coarse
-from stf_infer.datasets import TEST_SEEDS, TRAINING_SEEDS, VALIDATION_SEEDS, Scene, procedural_scene
+from stf_infer.datasets import (
+    TEST_SEEDS,
+    TRAINING_SEEDS,
+    VALIDATION_SEEDS,
+    Change,
+    LandCover,
+    Scene,
+    procedural_scene,
+)
+from stf_infer.metrics import evaluate
 
 BANDS = ("blue", "green", "red", "nir")
 SIDE, RATIO = 512, 16
 # How far each band changes in a season [reflectance]: makes the bands count alike in the loss.
 SPREAD = torch.tensor([0.02, 0.02, 0.05, 0.10])[:, None, None]
+
+STEADY = (LandCover.WATER, LandCover.NEEDLE, LandCover.TOWN)  # land that looks much the same all summer
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -38,31 +49,40 @@ Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 def main() -> None:
     args = arguments()
     torch.set_num_threads(args.threads)
-    started = time.time()
-    scenes = [training_scene(seed) for seed in TRAINING_SEEDS[: args.scenes]]
-    held_out = [procedural_scene(seed, SIDE, SIDE, bands=BANDS) for seed in VALIDATION_SEEDS[:8]]
-    print(f"{len(scenes)} scenes made in {time.time() - started:.0f} s")
+    if not args.reuse:
+        started = time.time()
+        scenes = [training_scene(seed) for seed in TRAINING_SEEDS[: args.scenes]]
+        held_out = [procedural_scene(seed, SIDE, SIDE, bands=BANDS) for seed in VALIDATION_SEEDS[:8]]
+        print(f"{len(scenes)} scenes made in {time.time() - started:.0f} s", flush=True)
+        weights = train(args, scenes, held_out).state_dict()
+        args.weights.parent.mkdir(parents=True, exist_ok=True)
+        save_file({name: value.contiguous() for name, value in weights.items()}, args.weights)
+        print(f"{args.weights}: {args.weights.stat().st_size / 1e3:.0f} kB, {time.time() - started:.0f} s in all")
 
-    network = train(args, scenes, held_out)
-    args.weights.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, args.weights)
-    print(f"{args.weights}: {args.weights.stat().st_size / 1e3:.0f} kB, {time.time() - started:.0f} s in all")
+    network = create("deltaweave", bands=list(BANDS))
+    network.load_state_dict(load_file(args.weights))
     print(f"\nUnseen scenes ({TEST_SEEDS[0]} to {TEST_SEEDS[args.test - 1]}):")
-    report(network, [procedural_scene(seed, SIDE, SIDE, bands=BANDS) for seed in TEST_SEEDS[: args.test]])
+    unseen = [procedural_scene(seed, SIDE, SIDE, bands=BANDS) for seed in TEST_SEEDS[: args.test]]
+    report(network, unseen)
+    similarity(network, unseen)
     if args.bundle:
         from stf_export import export
 
-        export("deltaweave", weights=args.weights, bands=list(BANDS), tile=args.tile, out=args.bundle)
-        print(f"bundle: {args.bundle}")
+        export("deltaweave", args.weights, bands=list(BANDS), tile=args.tile, out=args.bundle, force=True)
+        size = sum(file.stat().st_size for file in args.bundle.iterdir())
+        print(f"{args.bundle}: {size / 1e3:.0f} kB")
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, required=True, help="where to save the trained weights")
     parser.add_argument("--bundle", type=Path, help="where to export the bundle")
-    parser.add_argument("--tile", type=int, default=256, help="tile of the bundle [pixels]")
+    parser.add_argument(
+        "--tile", type=int, default=160, help="tile of the bundle [pixels]; its golden tile grows with it"
+    )
+    parser.add_argument("--reuse", action="store_true", help="export weights that are there already")
     parser.add_argument("--scenes", type=int, default=160)
-    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=12)
     parser.add_argument("--crop", type=int, default=128)
     parser.add_argument("--rate", type=float, default=3e-3, help="peak learning rate")
@@ -123,7 +143,10 @@ def train(args: argparse.Namespace, scenes: list[tuple[np.ndarray, ...]], held_o
         coarse_t1, fine_t1, coarse_t2, fine_t2 = next(batches)
         error = (network(coarse_t1, fine_t1, coarse_t2) - fine_t2) / SPREAD
         error = error[..., 8:-8, 8:-8]  # the rim of a crop lacks context that a scene has
-        loss = torch.sqrt(error * error + 1e-4).mean()
+        moved = ((fine_t1 + coarse_t2 - coarse_t1 - fine_t2) / SPREAD).abs().mean((1, 2, 3))
+        weight = 1 / (moved + 0.2)  # a quiet pair counts as much as one that changed a lot
+        each = torch.sqrt(error * error + 1e-4).mean((1, 2, 3))
+        loss = (each * weight / weight.mean()).mean()
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -154,35 +177,58 @@ def predict(network: torch.nn.Module, scene: Scene) -> np.ndarray:
     return network(*(torch.from_numpy(image)[None] for image in inputs))[0].clamp(0, 1).numpy()
 
 
+@torch.no_grad()
+def same_date(network: torch.nn.Module, scene: Scene) -> float:
+    """Mean squared difference to fine_t1 where the coarse sensor saw no change at all: what the network invents."""
+    coarse, fine = interpolate_coarse(scene.coarse_t1, RATIO), scene.fine_t1
+    inputs = (torch.from_numpy(image)[None] for image in (coarse, fine, coarse))
+    return float(((network(*inputs)[0].numpy() - fine) ** 2).mean())
+
+
 def report(network: torch.nn.Module, scenes: list[Scene]) -> None:
-    """RMSE of each band over all scenes, against both baselines; also where nothing has changed."""
-    squares = {"copy": [], "add": [], "network": []}
-    still = {"copy": [], "add": [], "network": []}
+    """RMSE of each band over all scenes, against both baselines; also where little changes."""
+    squares: dict[str, list[np.ndarray]] = {"copy": [], "add": [], "network": []}
+    steady: dict[str, list[float]] = {"copy": [], "add": [], "network": []}
     for scene in scenes:
-        guesses = {
-            "copy": copy_reference(scene.fine_t1),
-            "add": add_coarse_change(scene.fine_t1, scene.coarse_t1, scene.coarse_t2, RATIO),
-            "network": predict(network, scene),
-        }
-        unchanged = (np.abs(scene.fine_t2 - scene.fine_t1) < 0.015).all(0)
-        for name, guess in guesses.items():
-            squares[name].append(((guess - scene.fine_t2) ** 2).mean((1, 2)))
-            still[name].append(((guess - scene.fine_t2) ** 2)[:, unchanged].mean())
+        calm = np.isin(scene.land_cover, STEADY) & (scene.change == Change.NONE)
+        for name, guess in guesses(network, scene).items():
+            squared = (guess - scene.fine_t2) ** 2
+            squares[name].append(squared.mean((1, 2)))
+            steady[name].append(float(squared[:, calm].mean()))
+    same = np.sqrt(np.mean([same_date(network, scene) for scene in scenes]))
     rmse = {name: np.sqrt(np.mean(values, 0)) for name, values in squares.items()}
-    best = np.minimum(rmse["copy"], rmse["add"])
-    won = [
-        bool((s < np.minimum(c, a)).all())
-        for s, c, a in zip(*(squares[k] for k in ("network", "copy", "add")), strict=True)
-    ]
+    best = np.minimum(squares["copy"], squares["add"])
+    won = int((np.array(squares["network"]) < best).all(1).sum())
     for name, values in rmse.items():
         print(f"    {name:8s} " + "  ".join(f"{b} {v:.4f}" for b, v in zip(BANDS, values, strict=True)))
-    gain = 100 * (1 - rmse["network"] / best)
-    calm = [float(np.sqrt(np.mean(still[name]))) for name in still]
-    print(
-        f"    lower by  {'  '.join(f'{g:.0f} %' for g in gain)}; all bands of {sum(won)}/{len(won)} scenes;"
-        f" unchanged pixels: {calm[0]:.4f} {calm[1]:.4f} {calm[2]:.4f}",
-        flush=True,
+    gain = 100 * (1 - rmse["network"] / np.minimum(rmse["copy"], rmse["add"]))
+    calm_rmse = "  ".join(f"{name} {np.sqrt(np.mean(values)):.4f}" for name, values in steady.items())
+    print(f"    lower by {'  '.join(f'{g:.0f} %' for g in gain)}; in all bands of {won} of {len(scenes)} scenes")
+    print(f"    water, needle forest and town: {calm_rmse}; the same date twice: {same:.4f}", flush=True)
+
+
+def similarity(network: torch.nn.Module, scenes: list[Scene]) -> None:
+    """Mean SSIM of the scenes, and in how many the network has the best one."""
+    ssim = np.array(
+        [
+            [
+                evaluate(guess, scene.fine_t2, data_range=1.0, ratio=RATIO, bands=BANDS).pooled["ssim"]
+                for guess in guesses(network, scene).values()
+            ]
+            for scene in scenes
+        ]
     )
+    means = "  ".join(f"{name} {v:.4f}" for name, v in zip(("copy", "add", "network"), ssim.mean(0), strict=True))
+    print(f"    SSIM {means}; best in {(ssim.argmax(1) == 2).sum()} of {len(scenes)} scenes", flush=True)
+
+
+def guesses(network: torch.nn.Module, scene: Scene) -> dict[str, np.ndarray]:
+    """Both baselines and the network's prediction, ``(C, H, W)`` each."""
+    return {
+        "copy": copy_reference(scene.fine_t1),
+        "add": add_coarse_change(scene.fine_t1, scene.coarse_t1, scene.coarse_t2, RATIO),
+        "network": predict(network, scene),
+    }
 
 
 if __name__ == "__main__":

@@ -66,10 +66,13 @@ def shown_bands(bands: Sequence[str]) -> list[int]:
 
 
 def stretch(image: np.ndarray, bands: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Black and white point of each shown band: percentiles 0.5 and 99.5 of the finite values, black a little lower."""
-    shown = image[shown_bands(bands)]
-    low, high = np.nanpercentile(shown.reshape(3, -1), (0.5, 99.5), axis=1)
-    return (low - 0.1 * (high - low)).astype(np.float32), high.astype(np.float32)
+    """Black and white point of each shown band, from percentiles 0.5 and 99.5 of the finite values.
+
+    Black is a little lower than the darkest pixels; white is one for all bands, so that bare soil stays brown.
+    """
+    low, high = np.nanpercentile(image[shown_bands(bands)].reshape(3, -1), (0.5, 99.5), axis=1)
+    white = np.full(3, high.mean(), np.float32)
+    return (low - 0.1 * (white - low)).astype(np.float32), white
 
 
 def heat(values: np.ndarray, highest: float) -> np.ndarray:

@@ -100,7 +100,7 @@ def landscape(rng: np.random.Generator, height: int, width: int) -> Landscape:
     cover[woods > 1.15] = LandCover.BROADLEAF
     cover[(woods > 1.15) & needle] = LandCover.NEEDLE
     cover[built > 0.5] = LandCover.TOWN
-    cover[(river < 2.2) & (smooth_noise(rng, grid, 40, 2) > 1.3)] = LandCover.SAND
+    cover[(river < 1.5) & (smooth_noise(rng, grid, 14, 2) > 1.5)] = LandCover.SAND
     cover[river < 0] = LandCover.WATER
     open_land = (river > 1.5) & (woods < 1.15)
     crowns = smooth_noise(rng, grid, 1.7)

@@ -93,7 +93,7 @@ def abundances(land: Landscape, day: Day) -> np.ndarray:
         wet_soil=0.30 * (1 - leaves),
     )
     _put(shares, land.cover == LandCover.NEEDLE, needle=0.92, broadleaf=0.08)
-    _put(shares, land.cover == LandCover.SAND, sand=0.6, wet_soil=0.3, leaf=0.1)
+    _put(shares, land.cover == LandCover.SAND, sand=0.45, wet_soil=0.35, leaf=0.2)
     _mix(shares, land.roads, asphalt=0.55, dry_soil=0.30, leaf=0.15)
     _town(shares, land, day, dryness)
     _mix(shares, np.clip(0.5 - land.river, 0, 1) * (land.cover != LandCover.SAND), water=1 - muddy, silt=muddy)

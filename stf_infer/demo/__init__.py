@@ -135,19 +135,24 @@ def run_demo(
     return DemoResult(scene, fused, reports, files, fusion, network, time.perf_counter() - started)
 
 
+def guesses(scene: Scene, fused: np.ndarray) -> dict[str, np.ndarray]:
+    """Both baselines and the fused image, ``(C, H, W)`` each; clouds do not enter the baselines either."""
+    clear = scene.coarse_t1_valid & scene.coarse_t2_valid
+    return {
+        COPY: copy_reference(scene.fine_t1),
+        ADD: add_coarse_change(scene.fine_t1, scene.coarse_t1, scene.coarse_t2, scene.ratio, clear),
+        FUSED: fused,
+    }
+
+
 def _measure(scene: Scene, fused: np.ndarray) -> dict[str, MetricReport]:
     """Figures of both baselines and the fused image, over the pixels where the fused image is valid."""
     from ..metrics import evaluate
 
-    guesses = {
-        COPY: copy_reference(scene.fine_t1),
-        ADD: add_coarse_change(scene.fine_t1, scene.coarse_t1, scene.coarse_t2, scene.ratio),
-        FUSED: fused,
-    }
     valid = np.isfinite(fused).all(0)
     return {
         name: evaluate(guess, scene.fine_t2, valid, data_range=1.0, ratio=scene.ratio, bands=scene.bands)
-        for name, guess in guesses.items()
+        for name, guess in guesses(scene, fused).items()
     }
 
 

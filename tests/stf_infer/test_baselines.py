@@ -41,6 +41,19 @@ def test_nothing_changed_means_a_copy():
     np.testing.assert_array_equal(add_coarse_change(fine, coarse, coarse, 4), fine)
 
 
+def test_pixels_without_ground_take_no_part():
+    fine = np.zeros((1, 64, 16), np.float32)
+    coarse_t1 = np.zeros((1, 16, 4), np.float32)
+    coarse_t2 = np.full_like(coarse_t1, 0.2)
+    valid = np.ones((16, 4), bool)
+    coarse_t2[0, 4:12], valid[4:12] = 7.0, False
+    added = add_coarse_change(fine, coarse_t1, coarse_t2, 4, valid)
+    np.testing.assert_allclose(added[0, :17], 0.2, rtol=1e-5)
+    np.testing.assert_array_equal(added[0, 24:40], 0)  # nothing valid is near
+    everywhere = add_coarse_change(fine, coarse_t1, coarse_t2, 4, np.ones((16, 4), bool))
+    np.testing.assert_allclose(everywhere, add_coarse_change(fine, coarse_t1, coarse_t2, 4), rtol=1e-6)
+
+
 def test_images_that_do_not_fit():
     with pytest.raises(UsageError, match="do not lie on"):
         add_coarse_change(np.zeros((1, 8, 8)), np.zeros((1, 2, 2)), np.zeros((1, 2, 2)), 3)

@@ -24,7 +24,7 @@ from stf_infer.spec import InputSpec, OutputSpec, Values
 from ...contract import Contract
 from ..base import About, FusionNetwork
 
-WIDTHS = (24, 40, 56)  # features at full, half and quarter resolution
+WIDTHS = (24, 36, 44)  # features at full, half and quarter resolution
 DILATIONS = (1, 2, 3)
 
 # Reflectance of land lies around 0.15; this makes it about zero mean and unit size.
@@ -32,7 +32,7 @@ MIDDLE, STRETCH = 0.15, 5.0
 
 
 class DeltaWeave(FusionNetwork):
-    """A fusion network with about 0.15 million weights, made of convolutions, ReLU and pixel shuffle.
+    """A fusion network with about 0.1 million weights, made of convolutions, ReLU and pixel shuffle.
 
     Images are ``(N, C, H, W)`` reflectance on the fine grid; H and W are multiples of 4. Nothing in it sees a
     whole tile, so tiled and untiled results agree.
@@ -103,7 +103,7 @@ class DeltaWeave(FusionNetwork):
             inputs=inputs,
             output=OutputSpec(tensor="fine_t2", bands=self.bands, values=values),
             options={"ratio": self.ratio},
-            source="trained on procedural scenes by benchmarks/train_demo.py",
+            source=self.about.source,
         )
 
     @classmethod
