@@ -40,7 +40,8 @@ def gather(
         y: Grid row of the tile's first pixel; may lie past the border.
         x: Grid column of the tile's first pixel; may lie past the border.
         tile: (C, h, w) output.
-        unit: For ``mirror``: pixels that a coarse one covers; the far mirror stands at the end of the last coarse pixel.
+        unit: For ``mirror``: pixels that a coarse one covers; the far mirror stands at the end of the last coarse
+            pixel.
     """
 
 def gather_bilinear(

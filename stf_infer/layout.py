@@ -101,4 +101,4 @@ def _errors_noticed() -> rasterio.Env:
     """One thread: GDAL forgets errors of threads that compress, and a hole in an overview nobody would notice."""
     import rasterio
 
-    return rasterio.Env(GDAL_NUM_THREADS="1")
+    return rasterio.Env(GDAL_NUM_THREADS="1", ZSTD_LEVEL_OVERVIEW="1")

@@ -163,7 +163,7 @@ class Model:
             storage,
             options,
             {**tags, "TIFFTAG_SOFTWARE": f"stf-infer {tags['STF_VERSION']}"},
-            self._identity(scene, area, storage, options),
+            self._identity(scene, area, storage, options, resume),
             resume=resume,
         )
         with writer:
@@ -177,8 +177,7 @@ class Model:
 
     def _refuse_to_overwrite_inputs(self, path: Path, scene: Scene) -> None:
         for role, raster in scene.rasters.items():
-            held = None if raster.is_array else Path(raster.data)
-            if held is not None and path.exists() and held.exists() and path.samefile(held):
+            if raster.file is not None and path.exists() and path.samefile(raster.file):
                 raise UsageError("The result would overwrite an input", got=f"{role}: {path}")
 
     def _provenance(self, pipeline: Pipeline) -> dict[str, str]:
@@ -201,26 +200,20 @@ class Model:
             f"overlap={tile.overlap} tiles={len(plan)}",
             "ratio": str(self.spec.ratio),
             "inputs": "; ".join(
-                f"{role}={'array' if raster.is_array else Path(raster.data).name}"
+                f"{role}={'array' if raster.is_array else Path(raster.label).name}"
                 for role, raster in scene.rasters.items()
             ),
         }
 
-    def _identity(self, scene: Scene, area: Window, storage: Storage, options: Any) -> dict[str, Any]:
+    def _identity(self, scene: Scene, area: Window, storage: Storage, options: Any, resume: bool) -> dict[str, Any]:
         """What must be the same for an interrupted run to be continued."""
-        inputs = {}
-        for role, raster in scene.rasters.items():
-            stated = [raster.bands, raster.scale, raster.offset, raster.nodata]
-            if raster.is_array:
-                inputs[role] = [str(id(raster.data)), *stated]
-            else:
-                known = Path(raster.data)
-                stat = known.stat() if known.exists() else None
-                inputs[role] = [str(known), stat and stat.st_size, stat and stat.st_mtime_ns, *stated]
+        from . import __version__
+
         return {
+            "version": __version__,
             "bundle": self.bundle.sha256,
             "engine": self.engine.describe(),
-            "inputs": inputs,
+            "inputs": {role: raster.identity(hash_pixels=resume) for role, raster in scene.rasters.items()},
             "area": [area.y0, area.y1, area.x0, area.x1],
             "storage": [str(storage.dtype), storage.scale, storage.offset, str(storage.nodata)],
             "compress": options.compress,
