@@ -142,7 +142,7 @@ def _fit(target: Target, contents: Contents, ema: bool | None) -> Checkpoint:
         saved = _from_keras(target.network, contents)
         notes.append("converted from Keras")
     where = _places(saved, contents.name)
-    fit = require_exact(choose(where, target.wanted, ema), target, where, contents.name)
+    fit = require_exact(choose(where, target, ema), target, where, contents.name)
     checkpoint = _as_float32(fit.candidate.state, notes + fit.candidate.notes)
     broken = [key for key, tensor in checkpoint.state.items() if tensor.isnan().any()]
     if broken:

@@ -39,6 +39,11 @@ class Target:
     bands: int | None
     title: str
 
+    @property
+    def derived(self) -> tuple[str, ...]:
+        """Endings of keys that the network fills itself."""
+        return self.network.derived if isinstance(self.network, FusionNetwork) else ()
+
     @classmethod
     def of(cls, network: nn.Module) -> Target:
         """A whole network, of the zoo or not."""
@@ -55,15 +60,17 @@ class Target:
 
 @dataclass(frozen=True)
 class Fit:
-    """A candidate compared with what a network wants."""
+    """A candidate compared with what a network wants; the network fills keys with a ``derived`` ending itself."""
 
     candidate: Candidate
     wanted: Mapping[str, torch.Tensor]
+    derived: tuple[str, ...] = ()
 
     @cached_property
     def missing(self) -> list[str]:
         """Keys of the network that the candidate lacks."""
-        return [k for k in self.wanted if k not in self.candidate.state and not k.endswith(_COUNTER)]
+        optional = (_COUNTER, *self.derived)
+        return [k for k in self.wanted if k not in self.candidate.state and not k.endswith(optional)]
 
     @cached_property
     def unexpected(self) -> list[str]:
@@ -77,7 +84,7 @@ class Fit:
         return [
             f"{key} is {tuple(state[key].shape)}, not {tuple(own.shape)}"
             for key, own in self.wanted.items()
-            if key in state and state[key].shape != own.shape
+            if key in state and state[key].shape != own.shape and not key.endswith(self.derived)
         ]
 
     @property
@@ -102,13 +109,13 @@ class Fit:
         return "; ".join(f"{len(names)} {kind}: {some(names)}" for kind, names in kinds.items() if names)
 
 
-def choose(where: Sequence[Place], wanted: Mapping[str, torch.Tensor], ema: bool | None) -> Fit | None:
+def choose(where: Sequence[Place], target: Target, ema: bool | None) -> Fit | None:
     """The candidate that fits best, or None where no key occurs at all.
 
     Raises:
         CheckpointError: Several different candidates fit, or the averaged weights are asked for and absent.
     """
-    fits = [Fit(candidate, wanted) for place in where for candidate in candidates(place, wanted)]
+    fits = [Fit(c, target.wanted, target.derived) for place in where for c in candidates(place, target.wanted)]
     if ema is not None:
         fits = only(fits, ema, [fit.candidate.averaged for fit in fits])
     if not fits:

@@ -57,6 +57,9 @@ class FusionNetwork(nn.Module):
     """
 
     about: ClassVar[About]
+    # Last parts of keys whose values follow from sizes (masks, index tables): a checkpoint may lack them, and what it
+    # says about them is ignored.
+    derived: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, bands: Sequence[str]) -> None:
         super().__init__()
