@@ -314,6 +314,10 @@ class Pipeline:
         inputs = {}
         for spec in self.spec.inputs:
             out = np.empty((len(tiles), *self.spec.tensor_shape(spec)), np.float32)
+            if spec.grid == "scene":
+                out[:] = self.scene.scalars[spec.role]
+                inputs[spec.tensor] = out
+                continue
             for number, tile in enumerate(tiles):
                 self.scene.readers[spec.role].gather(tile.read, out[number])
             inputs[spec.tensor] = out

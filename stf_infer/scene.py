@@ -21,7 +21,11 @@ from .layer import Layer, Strip
 from .placement import Grid
 from .raster import Raster
 from .sampling import interpolation, mirrored
+from .scene_scalars import RULES, Means
 from .spec import KNOWN_ROLES, InputSpec, ModelSpec
+
+# Rows that are held at once while numbers of the whole scene are computed.
+_SCALAR_ROWS = 256
 
 
 def check_roles(spec: ModelSpec, rasters: Mapping[str, Any]) -> None:
@@ -30,14 +34,15 @@ def check_roles(spec: ModelSpec, rasters: Mapping[str, Any]) -> None:
     Raises:
         UsageError: A role is missing or unknown.
     """
-    missing = [r for r in spec.roles if r not in rasters]
-    unknown = [r for r in rasters if r not in spec.roles]
+    wanted = [i.role for i in spec.rasters]
+    missing = [r for r in wanted if r not in rasters]
+    unknown = [r for r in rasters if r not in wanted]
     if missing or unknown:
         flags = [f"--{r.replace('_', '-')}" if r in KNOWN_ROLES else f"--input {r}=FILE" for r in missing]
         raise UsageError(
             f"{spec.name} takes other inputs",
             got=", ".join(rasters) or "nothing",
-            allowed=", ".join(spec.roles),
+            allowed=", ".join(wanted),
             fix=f"Give {', '.join(flags)}" if missing else f"Leave {', '.join(unknown)} out",
         )
 
@@ -83,7 +88,7 @@ class Scene:
                 "nodata": fine_raster.nodata if fine_raster.nodata is not None else dataset.nodata,
             }
         layers = {}
-        for spec in self.spec.inputs:
+        for spec in self.spec.rasters:
             raster = self.rasters[spec.role]
             if raster.is_array and not raster.has_georeference and spec.role != "fine_t1":
                 with raster.open() as dataset:
@@ -130,6 +135,29 @@ class Scene:
         """What cuts tiles out of each layer."""
         return {role: TileReader(layer, self.spec, self.shape) for role, layer in self.layers.items()}
 
+    @cached_property
+    def scalars(self) -> dict[str, np.ndarray]:
+        """Role to float32 ``(C, 1, 1)`` of the inputs that are numbers of the whole scene.
+
+        Costs one pass over the rasters that they are computed from, the first time.
+        """
+        return {spec.role: self._scalar(spec) for spec in self.spec.scalars}
+
+    def _scalar(self, spec: InputSpec) -> np.ndarray:
+        assert spec.statistic is not None
+        readers = [TileReader(self.layers[role], self.spec, self.shape) for role in spec.statistic.of]
+        if len({reader.layer.grid.shape for reader in readers}) > 1:
+            raise GridError(
+                f"{spec.role} is computed from rasters on different grids",
+                got=", ".join(f"{r.layer.spec.role}: {r.layer.grid.shape}" for r in readers),
+                fix="Put them on one grid in the contract",
+            )
+        means, rows = Means(len(readers)), readers[0].layer.grid.shape.height
+        for first in range(0, rows, _SCALAR_ROWS):
+            blocks = [reader.network_rows(first, min(first + _SCALAR_ROWS, rows)) for reader in readers]
+            means.add([values for values, _ in blocks], np.logical_and.reduce([valid for _, valid in blocks]))
+        return RULES[spec.statistic.rule](means).astype(np.float32)[:, None, None]
+
 
 class TileReader:
     """Cuts normalised tiles out of one layer, row of tiles after row of tiles."""
@@ -167,6 +195,12 @@ class TileReader:
         lowest = int(inside.min())
         first, weight = interpolation(lowest, int(inside.max()) + 1, coarse, self.ratio, self.input.from_coarse)
         return first[inside - lowest], weight[inside - lowest]
+
+    def network_rows(self, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the layer's own grid: network values (C, rows, W) and valid (rows, W)."""
+        stored, valid = self.layer.read(first, stop)
+        values = stored * self._scale[:, None, None] + self._offset[:, None, None]
+        return np.clip(values, self._low, self._high), valid
 
     def gather(self, window: Window, out: np.ndarray) -> None:
         """Write the tile that reads ``window`` (fine pixels) into ``out`` (C, h, w) float32, in network values."""

@@ -50,6 +50,19 @@ class Values(_Frozen):
         return PLAUSIBLE.get(self.unit)
 
 
+ScalarRule = Literal["switched-absolute-change", "switched-mean-change"]
+
+
+class SceneStatistic(_Frozen):
+    """A number that the runtime computes from the whole scene before the first tile.
+
+    ``rule`` names a function of :mod:`stf_infer.scene_scalars`; ``of`` are the roles it looks at, in its order.
+    """
+
+    rule: ScalarRule
+    of: tuple[Role, ...] = Field(min_length=2)
+
+
 class InputSpec(_Frozen):
     """One input of the network.
 
@@ -58,6 +71,7 @@ class InputSpec(_Frozen):
         tensor: Name of the tensor in the graph.
         bands: Names of the bands, in the network's order.
         grid: ``fine``: the grid of fine_t1. ``coarse``: the coarse working grid (fine grid / ratio, same origin).
+            ``scene``: no raster, but one number a band for the whole scene, which ``statistic`` says how to compute.
         from_coarse: For inputs on the fine grid: the raster is first brought to the coarse working grid and then
             interpolated bilinearly by the runtime, in coordinates of the whole scene. ``align-corners`` puts the
             first and last coarse centre on the first and last fine centre (what ``align_corners=True`` does to a
@@ -65,18 +79,22 @@ class InputSpec(_Frozen):
         resampling: How a raster on another grid is warped. ``auto`` averages when pixels shrink in number and
             interpolates bilinearly otherwise.
         values: Unit and scaling.
+        statistic: What a number of the scene is computed from; for the grid ``scene`` only.
     """
 
     role: Role
     tensor: str
     bands: tuple[str, ...] = Field(min_length=1)
-    grid: Literal["fine", "coarse"] = "fine"
+    grid: Literal["fine", "coarse", "scene"] = "fine"
     from_coarse: Literal["align-corners", "half-pixel"] | None = None
     resampling: Literal["auto", "nearest", "bilinear", "cubic", "average"] = "auto"
     values: Values = Values()
+    statistic: SceneStatistic | None = None
 
     @model_validator(mode="after")
-    def _from_coarse_needs_the_fine_grid(self) -> InputSpec:
+    def _parts_fit_the_grid(self) -> InputSpec:
+        if (self.statistic is not None) != (self.grid == "scene"):
+            raise ValueError("the grid scene needs a statistic, and no other grid has one")
         if self.from_coarse is not None and self.grid != "fine":
             raise ValueError("from_coarse is for inputs on the fine grid")
         return self
@@ -152,14 +170,29 @@ class ModelSpec(_Frozen):
             raise ValueError(f"a tensor is named twice: {tensors}")
         if "fine_t1" not in roles:
             raise ValueError("fine_t1 is missing: it defines the output grid")
+        for scalar in self.scalars:
+            assert scalar.statistic is not None
+            strangers = [r for r in scalar.statistic.of if r not in {i.role for i in self.rasters}]
+            if strangers:
+                raise ValueError(f"{scalar.role} is computed from {', '.join(strangers)}, which is no input")
         if any(i.grid == "coarse" for i in self.inputs) and self.tile.stride % self.ratio:
             raise ValueError(f"tile stride {self.tile.stride} is no multiple of the ratio {self.ratio}")
         return self
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """Roles in the order of the inputs."""
+        """Roles of all inputs, in their order."""
         return tuple(i.role for i in self.inputs)
+
+    @property
+    def rasters(self) -> tuple[InputSpec, ...]:
+        """The inputs that the user gives as rasters, in their order."""
+        return tuple(i for i in self.inputs if i.grid != "scene")
+
+    @property
+    def scalars(self) -> tuple[InputSpec, ...]:
+        """The inputs that are numbers of the whole scene, in their order."""
+        return tuple(i for i in self.inputs if i.grid == "scene")
 
     def input(self, role: str) -> InputSpec:
         """The input with this role; KeyError if there is none."""
@@ -170,6 +203,8 @@ class ModelSpec(_Frozen):
 
     def tensor_shape(self, spec: InputSpec) -> tuple[int, int, int]:
         """Shape (C, H, W) of one tile of an input in the graph."""
+        if spec.grid == "scene":
+            return len(spec.bands), 1, 1
         divisor = self.ratio if spec.grid == "coarse" else 1
         return len(spec.bands), self.tile.height // divisor, self.tile.width // divisor
 

@@ -224,7 +224,7 @@ class _Probe:
         cut = self._touched_by_cut(base, look.stride, max(NEGLIGIBLE, _UNEVEN * rounding))
         if cut is None:
             return look
-        for role in base.inputs:
+        for role in (spec.role for spec in self.contract.inputs if spec.grid != "scene"):
             reach = self._touched_by_input(base, role, look.stride)
             if reach is None:
                 return look
@@ -296,8 +296,9 @@ class _Probe:
     def _across(self, base: _Base) -> float:
         """Response in the corner opposite to a changed one, over the largest response; 0 where it is negligible."""
         other = self._other(base, _STRONG)
-        changed = {}
-        for role, array in base.inputs.items():
+        changed = dict(base.inputs)
+        for role in (spec.role for spec in self.contract.inputs if spec.grid != "scene"):
+            array = base.inputs[role]
             rows, columns = (max(1, n // 8) for n in array.shape[2:])
             changed[role] = array.copy()
             changed[role][:, :, :rows, :columns] = other[role][:, :, :rows, :columns]
@@ -397,6 +398,9 @@ def _crop(world: Tile, contract: Contract, size: Shape, origin: tuple[int, int])
     tile = {}
     for spec in contract.inputs:
         _, height, width = tensor_shape(spec, contract.ratio, size)
+        if spec.grid == "scene":
+            tile[spec.role] = world[spec.role][None]
+            continue
         divisor = contract.ratio if spec.grid == "coarse" else 1
         y, x = origin[0] // divisor, origin[1] // divisor
         tile[spec.role] = np.ascontiguousarray(world[spec.role][None, :, y : y + height, x : x + width])

@@ -21,6 +21,9 @@ Tile = dict[str, np.ndarray]
 # Where the values of a unit usually lie; a unit that is not listed gets -1 to 1.
 _USUAL = {"reflectance": (0.0, 1.0), "kelvin": (250.0, 330.0)}
 
+# A number of the scene that favours neither date, and is no special case of any rule.
+_SCALAR = 0.625
+
 # Values of a scene are multiples of its range over this power of two, so that a stored tile compresses.
 _LEVELS = 2**12
 
@@ -40,6 +43,8 @@ def usual_range(values: Values) -> tuple[float, float]:
 
 def tensor_shape(spec: InputSpec, ratio: int, tile: Shape) -> tuple[int, int, int]:
     """Shape (C, H, W) of an input's tensor for a tile of this size in fine pixels."""
+    if spec.grid == "scene":
+        return len(spec.bands), 1, 1
     divisor = ratio if spec.grid == "coarse" else 1
     return len(spec.bands), tile.height // divisor, tile.width // divisor
 
@@ -58,6 +63,9 @@ def noise_tile(contract: Contract, tile: Shape, rng: np.random.Generator, *, str
     tiles = {}
     for spec in contract.inputs:
         shape = tensor_shape(spec, contract.ratio, tile)
+        if spec.grid == "scene":
+            tiles[spec.role] = (rng.random(shape) / 2 + 0.25).astype(np.float32)
+            continue
         low, high = usual_range(spec.values)
         y, x = np.linspace(0, 1, shape[1])[:, None], np.linspace(0, 1, shape[2])[None, :]
         unit = (rng.random(shape) * 2 + (y + x) / 2) / 3
@@ -78,6 +86,8 @@ def scene_tile(contract: Contract, tile: Shape, seed: int = 0) -> Tile:
 
 
 def _scene_input(spec: InputSpec, ratio: int, tile: Shape, seed: int) -> np.ndarray:
+    if spec.grid == "scene":
+        return np.full(tensor_shape(spec, ratio, tile), _SCALAR, np.float32)
     place = np.random.default_rng(seed)
     y = np.arange(tile.height)[:, None] / 64
     x = np.arange(tile.width)[None, :] / 64

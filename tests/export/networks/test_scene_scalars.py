@@ -7,16 +7,13 @@ import sys
 import numpy as np
 import pytest
 
-from stf_export.networks import scene_scalars
 from stf_export.networks.scene_scalars import (
     densestf_coarse_mean,
     densestf_fine_mean,
-    mean_absolute_changes,
-    mean_changes,
     stfmlp_alpha,
     stfnet_temporal_weight,
-    switched_weight,
 )
+from stf_infer.scene_scalars import SWITCH, Means, switched_weight
 
 
 def constant(*levels: float) -> np.ndarray:
@@ -91,15 +88,17 @@ def test_only_valid_pixels_count():
     np.testing.assert_array_equal(densestf_fine_mean(*spoilt[:2], valid), densestf_fine_mean(*kept[:2]))
 
 
-def test_means_of_blocks_add_up_to_the_mean_of_the_scene():
+def test_means_of_blocks_are_the_means_of_the_scene():
     rng = np.random.default_rng(1)
-    before, after = rng.random((2, 3, 8, 4))
-    for mean in (mean_changes, mean_absolute_changes):
-        blocks = [
-            (rows.stop - rows.start, mean(before[:, rows], after[:, rows])) for rows in (slice(0, 3), slice(3, 8))
-        ]
-        total = sum(count * value for count, value in blocks) / 8
-        np.testing.assert_allclose(total, mean(before, after), rtol=1e-12)
+    images, valid = rng.random((3, 2, 8, 4)), rng.random((8, 4)) < 0.7
+    whole, blocks = Means.of(images, valid), Means(3)
+    for rows in (slice(0, 3), slice(3, 4), slice(4, 8)):
+        blocks.add(images[:, :, rows], valid[rows])
+    np.testing.assert_allclose(blocks.band(2), images[2][:, valid].mean(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(blocks.change(0), (images[1] - images[0])[:, valid].mean(axis=1), rtol=1e-10)
+    for number in range(2):
+        np.testing.assert_allclose(blocks.absolute_change(number), whole.absolute_change(number), rtol=1e-12)
+    assert (Means.of(images, np.zeros((8, 4))).band(0) == 0).all()
 
 
 def test_densestf_levels():
@@ -111,4 +110,4 @@ def test_densestf_levels():
 def test_needs_no_torch():
     code = "import sys, stf_export.networks.scene_scalars; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    assert scene_scalars.SWITCH == 0.2
+    assert SWITCH == 0.2

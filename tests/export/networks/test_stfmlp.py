@@ -8,9 +8,9 @@ import torch
 
 from golden_support import check, golden_inputs, keys_of, load_golden_weights, published_keys, read_golden
 from stf_export import networks
-from stf_export.networks import scene_scalars
 from stf_export.networks.others.stfmlp import StfMLP
 from stf_infer.errors import ExportError
+from stf_infer.scene_scalars import RULES, switched_mean_change
 
 ROLES = ("coarse_t1", "coarse_t2", "coarse_t3", "fine_t1", "fine_t3")
 
@@ -91,14 +91,16 @@ def test_refuses_another_tile_than_that_of_the_weights(small: StfMLP):
 
 def test_contract_and_scene_scalar(small: StfMLP):
     contract = small.contract()
-    assert tuple(i.role for i in contract.inputs) == ROLES
-    assert {(i.values.scale, i.values.offset) for i in contract.inputs} == {(1.0, 0.0)}
+    *images_, scalar = contract.inputs
+    assert tuple(i.role for i in images_) == ROLES
+    assert {(i.values.scale, i.values.offset) for i in images_} == {(1.0, 0.0)}
+    assert (scalar.grid, scalar.bands) == ("scene", ("all",))
+    assert RULES[scalar.statistic.rule] is switched_mean_change
+    assert scalar.statistic.of == ("coarse_t1", "coarse_t2", "coarse_t3")
     assert (contract.tile.size, contract.tile.mode) == (12, "blend")
     again = networks.create(contract.network, bands=small.bands, **contract.options)
     assert again.contract() == contract
-    (scalar,) = small.scene_scalars
     assert tuple(inspect.signature(small.for_export().forward).parameters) == (*ROLES, scalar.role)
-    assert tuple(inspect.signature(getattr(scene_scalars, scalar.rule)).parameters)[:3] == scalar.needs
     assert small.bands_of({}) is None
 
 

@@ -8,8 +8,8 @@ import torch
 
 from golden_support import check, golden_inputs, keys_of, load_golden_weights, published_keys, read_golden
 from stf_export import networks
-from stf_export.networks import scene_scalars
 from stf_infer.errors import ExportError
+from stf_infer.scene_scalars import RULES, switched_absolute_change
 
 ROLES = ("coarse_t1", "coarse_t2", "coarse_t3", "fine_t1", "fine_t3")
 
@@ -85,15 +85,16 @@ def test_a_tile_of_the_export_form_does_not_depend_on_the_tile():
 def test_contract_and_scene_scalar():
     network = networks.create("stfnet", bands=4)
     contract = network.contract()
-    assert tuple(i.role for i in contract.inputs) == ROLES
-    assert {(i.values.scale, i.values.offset) for i in contract.inputs} == {(2.0, -1.0)}
+    *images_, scalar = contract.inputs
+    assert tuple(i.role for i in images_) == ROLES
+    assert {(i.values.scale, i.values.offset) for i in images_} == {(2.0, -1.0)}
+    assert (scalar.grid, scalar.bands) == ("scene", network.bands)
+    assert RULES[scalar.statistic.rule] is switched_absolute_change
+    assert scalar.statistic.of == ("coarse_t1", "coarse_t2", "coarse_t3")
     assert "10.1109/TGRS.2019.2907310" in contract.source
     again = networks.create(contract.network, bands=network.bands, **contract.options)
     assert again.contract() == contract
-    (scalar,) = network.scene_scalars
     assert tuple(inspect.signature(network.for_export().forward).parameters) == (*ROLES, scalar.role)
-    rule = getattr(scene_scalars, scalar.rule)
-    assert tuple(inspect.signature(rule).parameters)[:3] == scalar.needs
     assert network.bands_of(network.state_dict()) == 4
     assert network.bands_of({}) is None
 

@@ -24,13 +24,13 @@ import torch
 from torch import nn
 
 from stf_infer.errors import ExportError
-from stf_infer.spec import InputSpec, OutputSpec, Values
+from stf_infer.spec import InputSpec, OutputSpec, SceneStatistic, Values
 
 from ...contract import Contract
 from ..base import About, FusionNetwork
 from ..blocks.mapping import ThreeLayerMapping
 from ..blocks.weighting import per_scene
-from ..scene_scalars import SceneScalar, stfnet_temporal_weight
+from ..scene_scalars import stfnet_temporal_weight
 
 WIDTHS = (32, 16)
 
@@ -58,9 +58,6 @@ class StfNet(FusionNetwork):
         options={"ratio": "coarse pixel over fine pixel (default 16)"},
     )
     roles: ClassVar[tuple[str, ...]] = ("coarse_t1", "coarse_t2", "coarse_t3", "fine_t1", "fine_t3")
-    scene_scalars: ClassVar[tuple[SceneScalar, ...]] = (
-        SceneScalar("temporal_weight", "stfnet_temporal_weight", "band", ("coarse_t1", "coarse_t2", "coarse_t3")),
-    )
 
     def __init__(
         self, bands: Sequence[str] = ("blue", "green", "red", "nir", "swir1", "swir2"), *, ratio: int = 16
@@ -104,12 +101,23 @@ class StfNet(FusionNetwork):
         return _WithWeight(self)
 
     def contract(self) -> Contract:
-        """All images on the fine grid, reflectance as -1 to 1; the scene scalars are told by ``scene_scalars``."""
+        """All images on the fine grid, reflectance as -1 to 1; ``temporal_weight`` is a number of the scene."""
         values = Values(scale=2.0, offset=-1.0)
+        images = (InputSpec(role=role, tensor=role, bands=self.bands, values=values) for role in self.roles)
+        scalar = InputSpec(
+            role="temporal_weight",
+            tensor="temporal_weight",
+            bands=self.bands,
+            grid="scene",
+            statistic=SceneStatistic(rule="switched-absolute-change", of=("coarse_t1", "coarse_t2", "coarse_t3")),
+        )
         return Contract(
             network="stfnet",
             ratio=self.ratio,
-            inputs=tuple(InputSpec(role=role, tensor=role, bands=self.bands, values=values) for role in self.roles),
+            inputs=(
+                *(InputSpec(role=role, tensor=role, bands=self.bands, values=values) for role in self.roles),
+                scalar,
+            ),
             output=OutputSpec(tensor="fine_t2", bands=self.bands, values=values),
             options={"ratio": self.ratio},
             source=self.about.source,

@@ -25,12 +25,12 @@ from torch import nn
 from torch.nn import functional
 
 from stf_infer.errors import ExportError
-from stf_infer.spec import InputSpec, OutputSpec
+from stf_infer.spec import InputSpec, OutputSpec, SceneStatistic
 
 from ...contract import Contract, TileWish
 from ..base import About, FusionNetwork
 from ..blocks.weighting import per_scene
-from ..scene_scalars import SceneScalar, stfmlp_alpha
+from ..scene_scalars import stfmlp_alpha
 
 TILE = 40
 WIDTH = 60
@@ -66,9 +66,6 @@ class StfMLP(FusionNetwork):
         },
     )
     roles: ClassVar[tuple[str, ...]] = ("coarse_t1", "coarse_t2", "coarse_t3", "fine_t1", "fine_t3")
-    scene_scalars: ClassVar[tuple[SceneScalar, ...]] = (
-        SceneScalar("alpha", "stfmlp_alpha", "scene", ("coarse_t1", "coarse_t2", "coarse_t3")),
-    )
 
     def __init__(
         self,
@@ -140,11 +137,18 @@ class StfMLP(FusionNetwork):
         return _WithAlpha(self)
 
     def contract(self) -> Contract:
-        """All images on the fine grid, reflectance; the scene scalar is told by ``scene_scalars``."""
+        """All images on the fine grid, reflectance; ``alpha`` is a number of the scene."""
+        scalar = InputSpec(
+            role="alpha",
+            tensor="alpha",
+            bands=("all",),
+            grid="scene",
+            statistic=SceneStatistic(rule="switched-mean-change", of=("coarse_t1", "coarse_t2", "coarse_t3")),
+        )
         return Contract(
             network="stfmlp",
             ratio=self.ratio,
-            inputs=tuple(InputSpec(role=role, tensor=role, bands=self.bands) for role in self.roles),
+            inputs=(*(InputSpec(role=role, tensor=role, bands=self.bands) for role in self.roles), scalar),
             output=OutputSpec(tensor="fine_t2", bands=self.bands),
             tile=TileWish(size=self.tile, mode="blend"),
             options={"tile": self.tile, "ratio": self.ratio},
