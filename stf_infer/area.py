@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from . import gdal
 from .errors import GridError, UsageError
 from .grid import Window
 from .placement import Grid
@@ -28,7 +29,7 @@ def area_window(aoi: Any, grid: Grid) -> Window:
     if aoi is None:
         return Window(0, grid.shape.height, 0, grid.shape.width)
     west, south, east, north = _bounds_of(aoi, grid)
-    if not (west < east and south < north):
+    if not (west < east and south < north and math.isfinite(east - west + north - south)):
         raise UsageError(
             "The area is empty", got=f"{west},{south},{east},{north}", allowed="west < east, south < north"
         )
@@ -54,8 +55,8 @@ def area_window(aoi: Any, grid: Grid) -> Window:
 def _bounds_of(aoi: Any, grid: Grid) -> tuple[float, float, float, float]:
     if isinstance(aoi, (str, Path)) and Path(aoi).suffix.lower() in (".json", ".geojson"):
         return _geojson_bounds(Path(aoi), grid)
-    parts = str(aoi).split(",") if isinstance(aoi, str) else list(aoi)
     try:
+        parts = aoi.split(",") if isinstance(aoi, str) else aoi
         west, south, east, north = (float(p) for p in parts)
     except (TypeError, ValueError) as error:
         raise UsageError(
@@ -71,7 +72,7 @@ def _geojson_bounds(path: Path, grid: Grid) -> tuple[float, float, float, float]
 
     try:
         data = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError("The GeoJSON file cannot be read", got=f"{path}: {error}") from error
     points = list(_points(data))
     if not points:
@@ -80,7 +81,10 @@ def _geojson_bounds(path: Path, grid: Grid) -> tuple[float, float, float, float]
     box = min(xs), min(ys), max(xs), max(ys)
     if grid.crs is None:
         return box
-    bounds: tuple[float, float, float, float] = transform_bounds("OGC:CRS84", grid.crs, *box)
+    try:
+        bounds: tuple[float, float, float, float] = transform_bounds("OGC:CRS84", grid.crs, *box)
+    except gdal.failures() as error:
+        raise GridError("The area cannot be brought into the CRS of fine_t1", got=f"{path}: {error}") from error
     return bounds
 
 
