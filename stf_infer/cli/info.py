@@ -58,9 +58,7 @@ def _show(console: Any, bundle: Bundle) -> None:
     rasters = Table("role", "bands", "grid", "unit", "network value", "tile", box=None, pad_edge=False)
     for one in spec.inputs:
         shape = " x ".join(map(str, spec.tensor_shape(one)))
-        rasters.add_row(
-            one.role, ", ".join(one.bands), _grid_words(one), one.values.unit, _value_words(one.values), shape
-        )
+        rasters.add_row(one.role, ", ".join(one.bands), _grid_words(one), *_unit_and_value(one), shape)
     out, shape = spec.output, " x ".join(map(str, spec.output_shape))
     rasters.add_row("[bold]fine_t2[/]", ", ".join(out.bands), "fine", out.values.unit, _value_words(out.values), shape)
     console.print(rasters)
@@ -107,6 +105,12 @@ def _tile_words(tile: TileRule) -> str:
 
 def _grid_words(one: InputSpec) -> str:
     return f"coarse to fine, {one.from_coarse}" if one.from_coarse else one.grid
+
+
+def _unit_and_value(one: InputSpec) -> tuple[str, str]:
+    if one.statistic is not None:
+        return "", f"{one.statistic.rule} of {', '.join(one.statistic.of)}"
+    return one.values.unit, _value_words(one.values)
 
 
 def _value_words(values: Values) -> str:

@@ -103,7 +103,6 @@ class StfNet(FusionNetwork):
     def contract(self) -> Contract:
         """All images on the fine grid, reflectance as -1 to 1; ``temporal_weight`` is a number of the scene."""
         values = Values(scale=2.0, offset=-1.0)
-        images = (InputSpec(role=role, tensor=role, bands=self.bands, values=values) for role in self.roles)
         scalar = InputSpec(
             role="temporal_weight",
             tensor="temporal_weight",
