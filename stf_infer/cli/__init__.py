@@ -7,6 +7,10 @@ Exit codes: 0 success, 1 a check failed, 2 bad input, 130 interrupted.
 from __future__ import annotations
 
 import importlib
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -35,9 +39,33 @@ class _LazyGroup(click.Group):
         if name not in VERBS:
             return None
         home, _ = VERBS[name]
-        module = importlib.import_module(home, __name__)
+        try:
+            module = importlib.import_module(home, __name__)
+        except ModuleNotFoundError as error:
+            from ._missing import missing_verb
+
+            return missing_verb(name, error)
         command: click.Command = getattr(module, name)
         return command
+
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, standalone_mode: bool = True, **extra: Any
+    ) -> Any:
+        """Run the command line; with ``--json``, wrong options too are told as one object on stdout."""
+        args = sys.argv[1:] if args is None else list(args)
+        if not standalone_mode or "--json" not in args:
+            return super().main(args, standalone_mode=standalone_mode, **extra)
+        try:
+            code = super().main(args, standalone_mode=False, **extra)
+        except click.ClickException as error:
+            told = {"error": type(error).__name__, "what": error.format_message(), "got": None}
+            click.echo(json.dumps({**told, "allowed": None, "fix": None}))
+            error.show()
+            code = error.exit_code
+        except click.Abort:
+            click.echo(json.dumps({"error": "Interrupted", "what": "Interrupted"}))
+            code = 130
+        sys.exit(code if isinstance(code, int) else 0)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):

@@ -25,7 +25,10 @@ def rasters_from(
         UsageError: A statement names no role that is given, or its value cannot be read.
     """
     files = {role: path for role, path in paths.items() if path is not None}
-    files.update(_pairs("--input", others, str, None))
+    for role, path in _pairs("--input", others, str, None).items():
+        if role in files:
+            raise UsageError(f"{role} is given twice", got=f"{files[role]}, {path}")
+        files[role] = path
     roles = list(files)
     stated = {
         "bands": _pairs("--bands", bands, _band_list, None),
@@ -50,19 +53,27 @@ def rasters_from(
 def _pairs(
     flag: str, statements: Sequence[str], read: Callable[[str], Any], all_roles: Sequence[str] | None
 ) -> dict[str, Any]:
-    """``ROLE=VALUE`` statements as a mapping; a bare value counts for all roles, where that is allowed."""
+    """``ROLE=VALUE`` statements as a mapping.
+
+    A bare value counts for all roles that no other statement names, where bare values are allowed.
+    """
     found: dict[str, Any] = {}
     for statement in statements:
         role, separator, text = statement.partition("=")
         if not separator:
             role, text = "", statement
-        if not role and all_roles is None:
+        if (separator and not role) or (not separator and all_roles is None):
             raise UsageError(f"{flag} needs a role", got=statement, allowed="ROLE=VALUE")
         try:
             value = read(text)
         except ValueError as error:
-            raise UsageError(f"{flag} cannot be read", got=statement, allowed="ROLE=NUMBER") from error
-        found.update(dict.fromkeys([role] if role else (all_roles or ()), value))
+            allowed = "ROLE=N,N,... (numbers from 1, or names)" if read is _band_list else "NUMBER or ROLE=NUMBER"
+            raise UsageError(f"{flag} cannot be read", got=statement, allowed=allowed) from error
+        if role in found:
+            raise UsageError(f"{flag} is given twice", got=", ".join(s for s in statements if s.startswith(role)))
+        found[role] = value
+    if "" in found:
+        return dict.fromkeys(all_roles or (), found.pop("")) | found
     return found
 
 

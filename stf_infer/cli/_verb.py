@@ -51,6 +51,13 @@ def verb(function: Verb) -> Verb:
             report = function(*args, **kwargs)
         except StfError as error:
             _fail(error.as_dict(), str(error), error.exit_code, as_json)
+        except ModuleNotFoundError as error:
+            from ._missing import missing_extra
+
+            missing = missing_extra(error)
+            if missing is None:
+                raise
+            _fail(missing.as_dict(), str(missing), missing.exit_code, as_json)
         except KeyboardInterrupt:
             _fail({"error": "Interrupted", "what": "Interrupted"}, "Interrupted.", 130, as_json)
         else:

@@ -70,15 +70,18 @@ def run(
     The result has the exact grid of fine_t1. Other rasters may have any CRS and pixel size.
     """
     from ..model import open as open_model
+    from ..scene import check_roles
 
     paths = {role: options.pop(role) for role in KNOWN_ROLES}
-    layout = {key: options[key] for key in ("dtype", "format", "compress")}
+    layout: dict[str, Any] = {key: options[key] for key in ("dtype", "format", "compress")}
     if output is None and not dry_run:
         raise UsageError("No destination is named", fix="Give -o FILE.tif (or --dry-run)")
     rasters = rasters_from(paths, others, bands=bands, scale=scale, offset=offset, nodata=nodata)
+    as_keywords: dict[str, Any] = dict(rasters)
     with open_model(bundle, engine=engine, threads=threads) as model:
+        check_roles(model.spec, rasters)
         if dry_run:
-            estimate = model.estimate(aoi=aoi, tile_batch=tile_batch, any_ratio=any_ratio, **rasters)
+            estimate = model.estimate(aoi=aoi, tile_batch=tile_batch, any_ratio=any_ratio, **as_keywords)
             return Report(estimate.as_dict(), lambda console: _show_estimate(console, estimate.as_dict()))
         with _ProgressLine(model.spec.name) as progress:
             result = model.fuse(
@@ -90,7 +93,7 @@ def run(
                 any_ratio=any_ratio,
                 progress=progress,
                 **layout,
-                **rasters,
+                **as_keywords,
             )
     return Report(result.as_dict(), lambda console: _show_result(console, result.as_dict()))
 
