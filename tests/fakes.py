@@ -157,3 +157,55 @@ def block_mean(array: np.ndarray, ratio: int) -> np.ndarray:
     padded = np.pad(array, ((0, 0), (0, -h % ratio), (0, -w % ratio)), mode="edge")
     blocks = padded.reshape(c, padded.shape[1] // ratio, ratio, padded.shape[2] // ratio, ratio)
     return blocks.mean((2, 4)).astype(array.dtype)
+
+
+def write_onnx(path: Path, *, ratio: int = 4, bands: int = 2, passes: int = 1) -> Path:
+    """An ONNX file: a 3 x 3 mean of fine_t1 (``passes`` times), plus the coarse change repeated to fine pixels."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    kernel = np.zeros((bands, bands, 3, 3), np.float32)
+    kernel[range(bands), range(bands)] = 1 / 9
+    nodes = [helper.make_node("Sub", ["coarse_t2", "coarse_t1"], ["change"])]
+    how = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
+    nodes.append(helper.make_node("Resize", ["change", "", "scales"], ["repeated"], **how))
+    blurred = "fine_t1"
+    for number in range(passes):
+        out = f"blurred_{number}"
+        nodes.append(helper.make_node("Conv", [blurred, "kernel"], [out], pads=[1, 1, 1, 1]))
+        blurred = out
+    nodes.append(helper.make_node("Add", [blurred, "repeated"], ["fine_t2"]))
+
+    def tensor(name: str, sides: str) -> Any:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", bands, f"{sides}h", f"{sides}w"])
+
+    graph = helper.make_graph(
+        nodes,
+        "blur",
+        [tensor("fine_t1", ""), tensor("coarse_t1", "c"), tensor("coarse_t2", "c")],
+        [tensor("fine_t2", "")],
+        [
+            helper.make_tensor("kernel", TensorProto.FLOAT, kernel.shape, kernel.ravel()),
+            helper.make_tensor("scales", TensorProto.FLOAT, [4], [1, 1, ratio, ratio]),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+    return path
+
+
+def export_blur(out: Path, *, tile: int = 32, ratio: int = 4, passes: int = 1) -> Path:
+    """A real bundle of :func:`write_onnx`; ``out`` is its folder."""
+    from stf_export import Contract, export_onnx
+
+    bands = ("red", "nir")
+    inputs = tuple(
+        InputSpec(role=role, tensor=role, bands=bands, grid="fine" if role == "fine_t1" else "coarse")
+        for role in ("coarse_t1", "fine_t1", "coarse_t2")
+    )
+    output = OutputSpec(tensor="fine_t2", bands=bands)
+    contract = Contract(network="blur", ratio=ratio, inputs=inputs, output=output)
+    model = write_onnx(out.with_suffix(".onnx"), ratio=ratio, passes=passes)
+    export_onnx(model, contract, tile=tile, out=out)
+    return out
