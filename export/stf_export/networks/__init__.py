@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # name: module and class below this package
 _ZOO = {
     "cnnlstm": "sequence.cnnlstm:CNNLSTM",
+    "mgsfformer": "transformer.mgsfformer:MGSFformer",
     "swinstfm": "transformer.swinstfm:SwinSTFM",
     "unetlstm": "sequence.lunet:UNetLSTM",
     "multitask_lunet": "sequence.lunet:MultitaskLUNet",
