@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+from dataclasses import replace
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ def available() -> list[EngineInfo]:
     listed = []
     for name, home in _backends().items():
         try:
-            listed.append(_module(home).probe())
+            listed.append(replace(_module(home).probe(), name=name))
         except Exception as error:  # a broken plug-in must not hide the others
             listed.append(EngineInfo(name, usable=False, reason=f"{type(error).__name__}: {error}"))
     return listed
@@ -79,5 +80,10 @@ def open_engine(bundle: Bundle, name: str | None = None, threads: int | None = N
             f"The engine {name} cannot be used here: {listed[name].reason}",
             fix=f"pip install 'stf-infer[{listed[name].extra}]'" if listed[name].extra else None,
         )
-    engine: Engine = _module(_backends()[name]).open_engine(bundle, threads)
+    try:
+        engine: Engine = _module(_backends()[name]).open_engine(bundle, threads)
+    except ImportError as error:
+        raise EngineUnavailableError(
+            f"The engine {name} is installed and cannot be imported", got=error, fix="Install its package again"
+        ) from error
     return engine

@@ -6,6 +6,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,16 @@ class EngineInfo:
     precisions: tuple[str, ...] = ("fp32",)
     reason: str = ""
     extra: str = ""
+
+
+def package_version(*packages: str) -> str:
+    """Version of the first of these packages that is installed, or empty."""
+    for package in packages:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue
+    return ""
 
 
 class Engine(ABC):

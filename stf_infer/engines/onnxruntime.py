@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import EngineError
-from .base import Engine, EngineInfo
+from .base import Engine, EngineInfo, package_version
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
@@ -20,12 +19,7 @@ NAME = "onnxruntime-cpu"
 
 
 def _version() -> str:
-    for package in ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"):
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            continue
-    return ""
+    return package_version("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 
 
 def probe() -> EngineInfo:

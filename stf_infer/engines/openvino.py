@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import EngineError
-from .base import Engine, EngineInfo
+from .base import Engine, EngineInfo, package_version
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
@@ -23,7 +22,7 @@ def probe() -> EngineInfo:
     """How the backend stands on this machine, without importing it."""
     if importlib.util.find_spec("openvino") is None:
         return EngineInfo(NAME, usable=False, reason="the package openvino is not installed", extra="openvino")
-    return EngineInfo(NAME, usable=True, version=version("openvino"), extra="openvino")
+    return EngineInfo(NAME, usable=True, version=package_version("openvino"), extra="openvino")
 
 
 def open_engine(bundle: Bundle, threads: int | None) -> Engine:
@@ -67,4 +66,4 @@ class OpenVinoEngine(Engine):
         self._request = self._model = None
 
     def describe(self) -> dict[str, str]:
-        return {"engine": self.name, "version": version("openvino"), "precision": "fp32", "device": "cpu"}
+        return {"engine": self.name, "version": package_version("openvino"), "precision": "fp32", "device": "cpu"}
