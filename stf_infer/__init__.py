@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .grid import Shape, TilePlan, Window
     from .model import Model, open
     from .pipeline import FusionResult
+    from .raster import Raster
     from .spec import InputSpec, ModelSpec, OutputSpec, TileRule, Values
 
 __version__ = "0.1.0"
@@ -31,6 +32,7 @@ _HOME = {
     "Model": "model",
     "Bundle": "bundle",
     "FusionResult": "pipeline",
+    "Raster": "raster",
     "Shape": "grid",
     "TilePlan": "grid",
     "Window": "grid",
@@ -49,6 +51,7 @@ __all__ = [
     "Model",
     "ModelSpec",
     "OutputSpec",
+    "Raster",
     "Shape",
     "TilePlan",
     "TileRule",
