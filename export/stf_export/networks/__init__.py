@@ -25,6 +25,7 @@ _ZOO = {
     "cnnlstm": "sequence.cnnlstm:CNNLSTM",
     "mgsfformer": "transformer.mgsfformer:MGSFformer",
     "swinstfm": "transformer.swinstfm:SwinSTFM",
+    "ttsfnet": "transformer.ttsfnet:TTSFNet",
     "unetlstm": "sequence.lunet:UNetLSTM",
     "multitask_lunet": "sequence.lunet:MultitaskLUNet",
     "dcstfn": "cnn.dcstfn:DCSTFN",

@@ -11,18 +11,19 @@ from torch.nn import functional
 class ChannelGate(nn.Module):
     """Weighs channels by what their mean and their maximum over the whole tile say.
 
-    Both go through the same two bias-free 1x1 convolutions (``fc1``, ReLU, ``fc2``); the sigmoid of the sum is
-    the weight. The result depends on the tile's extent.
+    Both go through the same two 1x1 convolutions (``fc1``, ReLU, ``fc2``); the sigmoid of the sum is the weight. The
+    result depends on the tile's extent.
 
     Args:
         channels: Channels of the image.
         reduction: Channels over those in between.
+        bias: Whether the convolutions have one.
     """
 
-    def __init__(self, channels: int, reduction: int = 16) -> None:
+    def __init__(self, channels: int, reduction: int = 16, *, bias: bool = False) -> None:
         super().__init__()
-        self.fc1 = nn.Conv2d(channels, channels // reduction, 1, bias=False)
-        self.fc2 = nn.Conv2d(channels // reduction, channels, 1, bias=False)
+        self.fc1 = nn.Conv2d(channels, channels // reduction, 1, bias=bias)
+        self.fc2 = nn.Conv2d(channels // reduction, channels, 1, bias=bias)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Weighted image ``(N, C, H, W)``."""
