@@ -26,6 +26,7 @@ VERBS = {
     "demo": (".demo", "Fuse a procedural scene with the embedded network."),
     "export": ("stf_export.cli", "Turn a trained network into a bundle (extra: export)."),
     "contract": ("stf_export.cli", "Print a template of a contract file."),
+    "networks": ("stf_export.cli", "List the networks that can be exported (extra: export)."),
 }
 
 

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``stf-infer networks``: the zoo, and what can be done with each network."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stf_infer.cli._verb import Report, verb
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..contract import Contract
+    from ..networks.base import FusionNetwork
+
+IMAGE = "image"
+DEFINITION_ONLY = "definition only"
+NOT_EXPORTABLE = "not exportable yet"
+
+
+@click.command(short_help="List the networks that can be exported (extra: export).")
+@verb
+@click.argument("network", required=False)
+def networks(network: str | None) -> Report:
+    """List every network: family, inputs by role, tiles, status; with NETWORK its paper and options too."""
+    from .. import networks as zoo
+    from ..extras import need
+
+    need("torch")
+    listed = [described(name) for name in ([network] if network else zoo.names())]
+    if network:
+        return Report({"networks": listed}, lambda console: _show_one(console, listed[0]))
+    return Report({"networks": listed}, lambda console: _show_all(console, listed))
+
+
+def described(name: str) -> dict[str, Any]:
+    """What a network wants, with its default options, and what can be done with it, as plain values.
+
+    ``status`` is ``image`` (exported to a bundle, run on scenes), ``definition only`` (a torch module; no contract
+    for rasters) or ``not exportable yet`` (its contract cannot be fulfilled by a bundle); ``reason`` says why.
+
+    Raises:
+        UnknownNetworkError: No such network.
+    """
+    import torch
+
+    from .. import networks as zoo
+
+    kind = zoo.network_class(name)
+    about = kind.about
+    with torch.device("meta"):  # sizes only: no memory, no random numbers
+        network = zoo.create(name)
+        contract, status, reason = _status(network)
+    return {
+        "name": name,
+        "title": about.title,
+        "family": about.family,
+        "paper": about.paper,
+        "doi": about.doi or None,
+        "options": dict(about.options),
+        "inputs": _inputs(network, contract),
+        "tile": None if contract is None else contract.tile.size or "auto",
+        "mode": None if contract is None else contract.tile.mode,
+        "ratio": None if contract is None else contract.ratio,
+        "status": status,
+        "reason": reason,
+    }
+
+
+def _status(network: FusionNetwork) -> tuple[Contract | None, str, str]:
+    try:
+        contract = network.contract()
+    except TypeError:
+        if hasattr(network, "sampled_contract"):
+            return None, DEFINITION_ONLY, "one denoising step: a scene needs a sampler around it"
+        return None, DEFINITION_ONLY, "its inputs are no rasters of a scene"
+    missing = _left_open(network.for_export(), contract)
+    if missing:
+        return contract, NOT_EXPORTABLE, f"forward needs {', '.join(missing)}, which a bundle cannot state"
+    return contract, IMAGE, ""
+
+
+def _left_open(module: nn.Module, contract: Contract) -> list[str]:
+    """Parameters of ``forward`` that must be given and that no input of the contract is meant for."""
+    stated = {name for spec in contract.inputs for name in (spec.role, spec.tensor)}
+    return [
+        name
+        for name, parameter in inspect.signature(module.forward).parameters.items()
+        if parameter.kind is not parameter.VAR_KEYWORD and parameter.default is parameter.empty and name not in stated
+    ]
+
+
+def _inputs(network: FusionNetwork, contract: Contract | None) -> list[dict[str, Any]]:
+    if contract is None:
+        names = inspect.signature(network.forward).parameters
+        return [{"role": name, "grid": None, "from_coarse": None, "bands": None} for name in names]
+    return [
+        {"role": i.role, "grid": i.grid, "from_coarse": i.from_coarse, "bands": list(i.bands)} for i in contract.inputs
+    ]
+
+
+def _show_all(console: Any, listed: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    table = Table("network", "family", "inputs", "tile", "status")
+    for row in listed:
+        table.add_row(row["name"], row["family"], _roles(row), _tile(row), row["status"])
+    console.print(table)
+    console.print("* on the coarse grid  ** a number for the whole scene", markup=False, highlight=False)
+    console.print("One of them with paper and options: stf-infer networks NAME", markup=False, highlight=False)
+
+
+def _show_one(console: Any, row: dict[str, Any]) -> None:
+    link = f" https://doi.org/{row['doi']}" if row["doi"] else ""
+    why = f": {row['reason']}" if row["reason"] else ""
+    lines = [
+        f"{row['name']}: {row['title']} ({row['family']})",
+        f"{row['paper']}.{link}",
+        f"status   {row['status']}{why}",
+        f"tile     {_tile(row) or 'none'}",
+        *(f"input    {i['role']}{_where(i)}" for i in row["inputs"]),
+        *(f"option   {name}: {meaning}" for name, meaning in row["options"].items()),
+    ]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _roles(row: dict[str, Any]) -> str:
+    """Roles in one cell; a star marks the coarse grid, two a number of the whole scene."""
+    marks = {"coarse": "*", "scene": "**"}
+    return " ".join(i["role"] + marks.get(i["grid"], "") for i in row["inputs"])
+
+
+def _where(given: dict[str, Any]) -> str:
+    if given["grid"] is None:
+        return ""
+    through = f", interpolated from the coarse grid ({given['from_coarse']})" if given["from_coarse"] else ""
+    places = {"scene": "a number for the whole scene"}
+    return f": {places.get(given['grid'], given['grid'] + ' grid')}{through}; {', '.join(given['bands'])}"
+
+
+def _tile(row: dict[str, Any]) -> str:
+    if row["tile"] is None:
+        return ""
+    return f"{row['tile']}, blend" if row["mode"] == "blend" else str(row["tile"])

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from stf_export import networks
+from stf_infer.cli import main
+
+
+def call(*arguments: str):
+    return CliRunner(env={"COLUMNS": "200"}).invoke(main, ["networks", *arguments])
+
+
+@pytest.fixture(scope="module")
+def listed() -> dict[str, dict]:
+    rows = json.loads(call("--json").stdout)["networks"]
+    return {row["name"]: row for row in rows}
+
+
+def test_every_network_is_listed_with_its_paper_and_options(listed):
+    assert tuple(listed) == networks.names()
+    for name, row in listed.items():
+        about = networks.about(name)
+        assert (row["title"], row["family"], row["paper"]) == (about.title, about.family, about.paper)
+        assert row["options"] == about.options
+        assert row["inputs"]
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "reason"),
+    [
+        ("edcstfn", "image", ""),
+        ("stfnet", "image", ""),
+        ("unetlstm", "image", ""),
+        ("stfdiff", "definition only", "sampler"),
+        ("mgsfformer", "definition only", "no rasters"),
+        ("densestf", "not exportable yet", "fine_mean, coarse_mean"),
+    ],
+)
+def test_status(listed, name, status, reason):
+    assert listed[name]["status"] == status
+    assert reason in listed[name]["reason"]
+    assert bool(listed[name]["reason"]) == (status != "image")
+
+
+def test_grids_and_tiles_are_those_of_the_contract(listed):
+    grids = {i["role"]: (i["grid"], i["from_coarse"]) for i in listed["dcstfn"]["inputs"]}
+    assert grids == {"coarse_t1": ("coarse", None), "fine_t1": ("fine", None), "coarse_t2": ("coarse", None)}
+    assert {"coarse_t1": ("fine", "align-corners")}.items() <= {
+        i["role"]: (i["grid"], i["from_coarse"]) for i in listed["edcstfn"]["inputs"]
+    }.items()
+    assert {"temporal_weight": "scene"}.items() <= {i["role"]: i["grid"] for i in listed["stfnet"]["inputs"]}.items()
+    assert (listed["swinstfm"]["tile"], listed["swinstfm"]["mode"]) == (256, "blend")
+    assert listed["edcstfn"]["tile"] == "auto"
+
+
+def test_a_person_sees_a_line_for_each_network(listed):
+    shown = call().stdout
+    assert all(f" {name} " in shown for name in networks.names())
+    assert "temporal_weight**" in shown
+
+
+def test_one_network_is_shown_with_options_and_paper():
+    shown = call("edcstfn").stdout
+    assert networks.about("edcstfn").doi in shown
+    assert all(option in shown for option in networks.about("edcstfn").options)
+    assert "coarse_t1: fine grid, interpolated from the coarse grid (align-corners)" in shown
+
+
+def test_an_unknown_network_is_named_with_the_nearest():
+    told = call("edcstfm", "--json")
+    assert told.exit_code == 2
+    assert json.loads(told.stdout)["fix"] == "Did you mean edcstfn"
+
+
+def test_without_torch_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    told = call("--json")
+    assert told.exit_code == 2
+    assert json.loads(told.stdout)["error"] == "MissingExtraError"
+    assert "stf-infer[export]" in told.stderr
