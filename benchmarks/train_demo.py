@@ -41,6 +41,9 @@ SIDE, RATIO = 512, 16
 # How far each band changes in a season [reflectance]: makes the bands count alike in the loss.
 SPREAD = torch.tensor([0.02, 0.02, 0.05, 0.10])[:, None, None]
 
+# Charbonnier's constant, in units of SPREAD: the loss is a square below it and an absolute value above.
+BEND = 0.5
+
 STEADY = (LandCover.WATER, LandCover.NEEDLE, LandCover.TOWN)  # land that looks much the same all summer
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
@@ -82,7 +85,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--reuse", action="store_true", help="export weights that are there already")
     parser.add_argument("--scenes", type=int, default=160)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=2600)
     parser.add_argument("--batch", type=int, default=12)
     parser.add_argument("--crop", type=int, default=128)
     parser.add_argument("--rate", type=float, default=3e-3, help="peak learning rate")
@@ -145,7 +148,7 @@ def train(args: argparse.Namespace, scenes: list[tuple[np.ndarray, ...]], held_o
         error = error[..., 8:-8, 8:-8]  # the rim of a crop lacks context that a scene has
         moved = ((fine_t1 + coarse_t2 - coarse_t1 - fine_t2) / SPREAD).abs().mean((1, 2, 3))
         weight = 1 / (moved + 0.2)  # a quiet pair counts as much as one that changed a lot
-        each = torch.sqrt(error * error + 1e-4).mean((1, 2, 3))
+        each = torch.sqrt(error * error + BEND**2).mean((1, 2, 3))
         loss = (each * weight / weight.mean()).mean()
         optimiser.zero_grad()
         loss.backward()

@@ -47,6 +47,7 @@ def test_figures_are_of_the_files_on_disk(result):
     assert copied == pytest.approx(result.reports[COPY].pooled["rmse"], rel=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_picture_shows_every_panel(result):
     with rasterio.open(result.files["picture"]) as png:
         picture = png.read()
