@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -138,7 +139,7 @@ class Model:
         writer = ArrayWriter(scene.grid.part(area.y0, area.x0, area.shape), self.spec.output.bands)
         pipeline = Pipeline(scene, self.engine, writer, storage, area=area, tile_batch=tile_batch, progress=progress)
         result = pipeline.run()
-        result.array, result.provenance = writer.array, self._provenance(pipeline)
+        result.array, result.provenance = writer.array, self._provenance(scene)
         return result
 
     def _fuse_file(
@@ -155,7 +156,7 @@ class Model:
         from .output import SceneWriter
 
         self._refuse_to_overwrite_inputs(path, scene)
-        tags = {f"STF_{k.upper()}": v for k, v in self._provenance_of(scene).items()}
+        tags = {f"STF_{k.upper()}": v for k, v in self._provenance(scene).items()}
         writer = SceneWriter(
             path,
             scene.grid.part(area.y0, area.x0, area.shape),
@@ -171,8 +172,11 @@ class Model:
                 scene, self.engine, writer, storage, area=area, tile_batch=tile_batch, progress=progress
             )
             result = pipeline.run()
+            began = time.perf_counter()
             writer.finish()
-        result.path, result.provenance = path, self._provenance(pipeline)
+            result.finish_seconds = time.perf_counter() - began
+            result.seconds += result.finish_seconds
+        result.path, result.provenance = path, self._provenance(scene)
         return result
 
     def _refuse_to_overwrite_inputs(self, path: Path, scene: Scene) -> None:
@@ -180,10 +184,7 @@ class Model:
             if raster.file is not None and path.exists() and path.samefile(raster.file):
                 raise UsageError("The result would overwrite an input", got=f"{role}: {path}")
 
-    def _provenance(self, pipeline: Pipeline) -> dict[str, str]:
-        return self._provenance_of(pipeline.scene)
-
-    def _provenance_of(self, scene: Scene) -> dict[str, str]:
+    def _provenance(self, scene: Scene) -> dict[str, str]:
         """What is stored with a result: bundle, engine, precision, tile plan, ratio, version, inputs."""
         from . import __version__
 

@@ -55,7 +55,8 @@ class FusionResult:
         not_finite: Values (pixels times bands) that the network gave as NaN or infinite; they are nodata too.
         tiles: Tiles run by the engine.
         skipped_tiles: Tiles without a single valid pixel, not run.
-        seconds: Wall time from first read to last write.
+        seconds: Wall time from first read to the finished file.
+        finish_seconds: Part of it after the last row: overviews, and reading the file back to verify it.
         engine_seconds: Time inside of the engine.
         seam_ratio: Mean gradient across tile borders over that elsewhere; None without a border.
         provenance: Bundle, engine, precision and tile plan that made the result.
@@ -69,6 +70,7 @@ class FusionResult:
     tiles: int = 0
     skipped_tiles: int = 0
     seconds: float = 0.0
+    finish_seconds: float = 0.0
     engine_seconds: float = 0.0
     seam_ratio: float | None = None
     provenance: dict[str, str] = field(default_factory=dict)
