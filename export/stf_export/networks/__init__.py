@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # name: module and class below this package
 _ZOO = {
+    "mfdgcn": "others.mfdgcn:MFDGCN",
     "cnnlstm": "sequence.cnnlstm:CNNLSTM",
     "mgsfformer": "transformer.mgsfformer:MGSFformer",
     "swinstfm": "transformer.swinstfm:SwinSTFM",
