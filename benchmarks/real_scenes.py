@@ -59,7 +59,7 @@ def main() -> None:
     Console(width=140).print(table)
 
 
-def cases(data: Path, ratio: int):  # noqa: ANN201
+def cases(data: Path, ratio: int):
     """Label, the three inputs and the truth (reflectance, NaN where there is none) of each real case."""
     kranj = data / "kranj_landsat_modis_2020"
     fine = {day: next((kranj / "landsat_filled").glob(f"2020{day}_*.tif")) for day in ("068", "077", "093")}
