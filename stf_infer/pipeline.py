@@ -21,10 +21,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from . import _core
 from .engines.base import Engine
 from .errors import EngineError, NodataError
-from .grid import Tile, TilePlan, Window
+from .grid import Tile, Window
+from .open_rows import OpenRows
 from .scene import Scene
 from .seam import SeamMeter
 from .storage import Storage
@@ -339,7 +339,7 @@ class Pipeline:
         return seconds, tiles
 
     def _consume(self) -> None:
-        rows = _OpenRows(self.plan, len(self.spec.output.bands))
+        rows = OpenRows(self.plan, len(self.spec.output.bands))
         current: int | None = None
         for item in self._outputs:
             if isinstance(item, _TileRow):
@@ -353,7 +353,7 @@ class Pipeline:
         if current is not None:
             self._finish_rows(rows, min(self.plan.final_rows(current), rows.stop))
 
-    def _finish_rows(self, rows: _OpenRows, stop: int) -> None:
+    def _finish_rows(self, rows: OpenRows, stop: int) -> None:
         """Finalise and write the rows above ``stop``, and let go of them."""
         sums, valid, first = rows.take(stop)
         if not sums.shape[1]:
@@ -372,50 +372,3 @@ class Pipeline:
         if self.progress:
             done = min(max(stop - self.area.y0, 0), self.area.shape.height)
             self.progress(done * self.area.shape.width, self.area.shape.pixels)
-
-
-class _OpenRows:
-    """Rows of the scene that tiles are still being added to."""
-
-    def __init__(self, plan: TilePlan, channels: int) -> None:
-        self._plan, self._channels = plan, channels
-        self._sums: np.ndarray = np.zeros((channels, 0, plan.scene.width), np.float32)
-        self._valid: np.ndarray = np.zeros((0, plan.scene.width), np.uint8)
-        self._first: int | None = None
-
-    @property
-    def stop(self) -> int:
-        """One past the last row held."""
-        return (self._first or 0) + self._valid.shape[0]
-
-    def extend(self, first: int, valid: np.ndarray) -> None:
-        """Hold the rows ``[first, first + n)`` as well, as zeros where they are new."""
-        if self._first is None:
-            self._first = first
-        known = self.stop - first
-        new = valid[max(known, 0) :]
-        zeros = np.zeros((self._channels, new.shape[0], new.shape[1]), np.float32)
-        self._sums = np.concatenate([self._sums, zeros], axis=1)
-        self._valid = np.concatenate([self._valid, new])
-
-    def add(self, tile: Tile, values: np.ndarray) -> None:
-        """Add a tile's output (C, h, w) with the weights of the plan."""
-        assert self._first is not None
-        _core.blend(
-            np.ascontiguousarray(values, np.float32),
-            tile.read.y0,
-            tile.read.x0,
-            self._plan.y.weights(tile.iy),
-            self._plan.x.weights(tile.ix),
-            self._sums,
-            self._first,
-        )
-
-    def take(self, stop: int) -> tuple[np.ndarray, np.ndarray, int]:
-        """Sums, valid and first row of the rows above ``stop``, which are then no longer held."""
-        assert self._first is not None
-        first, count = self._first, max(stop - self._first, 0)
-        sums, valid = np.ascontiguousarray(self._sums[:, :count]), self._valid[:count]
-        self._sums, self._valid = np.ascontiguousarray(self._sums[:, count:]), self._valid[count:]
-        self._first = first + count
-        return sums, valid, first
