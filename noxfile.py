@@ -12,7 +12,7 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 
 CONSTRAINTS = ("-c", "constraints.txt")
-TEST_EXTRAS = "cpu,openvino,export,xarray,picture,bench,test"
+TEST_EXTRAS = "cpu,openvino,tensorrt-rtx,export,xarray,picture,bench,test"
 
 
 @nox.session

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every network of the zoo in a form that is quick to export, and what is done with it: export, fuse, build."""
+
+from __future__ import annotations
+
+import math
+import os
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from affine import Affine
+from safetensors.torch import save_file
+from torch import nn
+
+import stf_infer
+from stf_export import export, networks
+from stf_export.networks.base import FusionNetwork
+from stf_export.onnx_graph import OPSET
+from stf_export.torch_graph import RoleBound
+from stf_infer.bundle import Bundle
+from stf_infer.datasets import procedural_scene
+from stf_infer.pipeline import FusionResult
+from stf_infer.raster import Raster
+
+THREE = ("green", "red", "nir")
+SIX = ("blue", "green", "red", "nir", "swir1", "swir2")
+PARITY = 1e-5  # what the exporter allows by itself
+SCENE_SEED = 7
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, small.
+
+    Attributes:
+        bands: Names of the bands; None takes the network's own.
+        tile: Rows and columns of a tile; None where an option or the weights fix it.
+        options: The network's own options.
+        shapes: For a network that no bundle can be made of: input name: shape of one sample.
+        parity: Largest difference of graph and torch, over the output's range.
+        slow: Why the default run leaves it out, or empty.
+    """
+
+    bands: tuple[str, ...] | None = THREE
+    tile: int | None = 64
+    options: dict[str, Any] = field(default_factory=dict)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    parity: float = PARITY
+    slow: str = ""
+
+    @property
+    def is_image(self) -> bool:
+        """Whether a bundle can be made of it."""
+        return not self.shapes
+
+
+_IMAGE = (3, 32, 32)
+_SLOW = "measuring and exporting it takes a core half a minute or more"
+
+CASES = {
+    "cnnlstm": Case(bands=None, shapes={"trmm": (1, 7, 7), "gridsat": (1, 7, 7), "dem": (1, 7, 7)}),
+    "dcstfn": Case(bands=("red",), tile=128),
+    "deltaweave": Case(tile=96),
+    "densestf": Case(
+        bands=("red", "nir"),
+        options={"layers": (1, 1, 1, 1), "core": 2},
+        shapes={
+            "fine_t1": (2, 66, 66),
+            "coarse_t1": (2, 66, 66),
+            "coarse_t2": (2, 66, 66),
+            "fine_mean": (2, 1, 1),
+            "coarse_mean": (2, 1, 1),
+        },
+    ),
+    "diffstsf": Case(
+        shapes={"x_t": _IMAGE, "timesteps": (), "wfv_t2": _IMAGE, "pan_t1": (1, 32, 32), "ms_t1": _IMAGE}, slow=_SLOW
+    ),
+    "ecpw_stfn": Case(slow=_SLOW),
+    "edcstfn": Case(),
+    "ganstfm": Case(slow=_SLOW),
+    "mfdgcn": Case(
+        bands=("flow",),
+        options={"nodes": 5, "history": 4, "horizon": 3, "width": 16, "heads": 2, "slots": 24},
+        shapes={"series": (4, 5, 1), "calendar": (7, 2)},
+    ),
+    "mgsfformer": Case(bands=("a", "b", "c"), options={"horizon": 12, "width": 8}, shapes={"history": (96, 3, 1)}),
+    "mlffgan": Case(slow=_SLOW),
+    "multitask_lunet": Case(slow=_SLOW),
+    "mustfn": Case(tile=None, options={"tile": 64, "coarse_bands": ("red", "nir")}, slow=_SLOW),
+    "sdcs": Case(options={"last_width": 128}, slow=_SLOW),
+    "stf_egfa": Case(slow=_SLOW),
+    # Weights inverse to a change make much of the rounding of a small one.
+    "stfdcnn": Case(parity=5e-5),
+    "stfdiff": Case(
+        options={"width": 16},
+        shapes={"coarse_t1": _IMAGE, "coarse_t2": _IMAGE, "fine_t1": _IMAGE, "x_t": _IMAGE, "t": ()},
+    ),
+    "stfmlp": Case(tile=None, options={"tile": 40}),
+    "stfnet": Case(),
+    "swinstfm": Case(tile=None, options={"tile": 32}, slow=_SLOW),
+    "ttsfnet": Case(bands=("a", "b", "c"), options={"months": 4}, shapes={"sequence": (4, 3), "patch": (12, 12, 3)}),
+    "unetlstm": Case(slow=_SLOW),
+}
+
+# Inputs that are whole numbers, and how many values they take: the step of a diffusion, the day of a week.
+_WHOLE = {"t": 100, "timesteps": 100, "calendar": 7}
+
+
+def left_out(name: str) -> str:
+    """Why a run leaves a network out, or empty; ``STF_ZOO=all`` runs every one."""
+    return "" if os.environ.get("STF_ZOO") == "all" else CASES[name].slow
+
+
+def made(name: str) -> FusionNetwork:
+    """The network of a case with weights from a seed, in evaluation mode."""
+    case = CASES[name]
+    network = networks.create(name, bands=case.bands, **case.options)
+    give_weights(network)
+    return network
+
+
+def give_weights(network: nn.Module, seed: int = 1) -> None:
+    """Fill a network with weights that keep the size of what they pass on.
+
+    Every tensor has a stream of its own, from its key. Weights are uniform with variance 1 / inputs; scales lie around
+    1 and shifts around 0. Whole numbers (index tables) and what follows from sizes stay.
+    """
+    state = network.state_dict()
+    derived = getattr(network, "derived", ())
+    for key, tensor in state.items():
+        leaf = key.rpartition(".")[2]
+        if not tensor.is_floating_point() or leaf in derived:
+            continue
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {key}".encode()))
+        draw = torch.rand(tensor.shape, generator=generator) * 2 - 1
+        if leaf == "running_var":
+            draw = 1 + 0.5 * draw
+        elif tensor.ndim <= 1:
+            draw = 0.1 * draw + (1.0 if leaf in ("weight", "gamma", "alpha") else 0.0)
+        elif leaf == "graph":
+            draw = draw.abs()  # ties of nodes are not negative
+        else:
+            draw = draw * math.sqrt(3 / max(1, math.prod(tensor.shape[1:])))
+        state[key] = draw.to(tensor.dtype)
+    network.load_state_dict(state, strict=True)
+
+
+def exported(name: str, folder: Path) -> Bundle:
+    """The bundle of a case: the real export, from a weight file; it compares graph and torch at batch 1 and 3."""
+    case = CASES[name]
+    weights = folder / f"{name}.safetensors"
+    save_file({k: t.contiguous().clone() for k, t in made(name).state_dict().items()}, weights)
+    return export(
+        name,
+        weights,
+        bands=case.bands,
+        tile=case.tile,
+        options=case.options,
+        out=folder / f"{name}.stf",
+        tolerance=case.parity,
+    )
+
+
+def exported_bare(name: str, folder: Path) -> tuple[Path, float]:
+    """The graph of a network that no bundle can be made of, and how far it is from torch over the output's range.
+
+    Inputs of the comparison, one and three samples, are not those that the exporter saw.
+    """
+    case = CASES[name]
+    module = RoleBound(made(name).for_export(), tuple(case.shapes), "").eval()
+    path = folder / f"{name}.onnx"
+    samples = torch.export.Dim("batch", min=1)
+    with torch.no_grad():
+        torch.onnx.export(
+            module,
+            tuple(_samples(case, 2, seed=0)),
+            str(path),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(case.shapes),
+            output_names=["output"],
+            dynamic_shapes={"tensors": tuple({0: samples} for _ in case.shapes)},
+            external_data=False,
+            verbose=False,
+        )
+        session = onnxruntime.InferenceSession(path, _few_threads(), providers=["CPUExecutionProvider"])
+        worst, low, high = 0.0, math.inf, -math.inf
+        for batch in (1, 3):
+            given = _samples(case, batch, seed=batch)
+            right = module(*given).numpy()
+            (got,) = session.run(None, {n: t.numpy() for n, t in zip(case.shapes, given, strict=True)})
+            if got.shape != right.shape or not np.isfinite(right).all():
+                return path, math.inf
+            worst = max(worst, float(np.abs(got - right).max()))
+            low, high = min(low, float(right.min())), max(high, float(right.max()))
+    return path, worst / (high - low)
+
+
+def _samples(case: Case, batch: int, seed: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        torch.randint(0, _WHOLE[name], (batch, *shape), generator=generator)
+        if name in _WHOLE
+        else torch.rand((batch, *shape), generator=generator)
+        for name, shape in case.shapes.items()
+    ]
+
+
+def _few_threads() -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 2
+    return options
+
+
+def fused(bundle: Bundle) -> FusionResult:
+    """The bundle run through ONNX Runtime over a procedural scene of more than one tile each way."""
+    spec = bundle.spec
+    shared = spec.tile.overlap if spec.tile.mode == "blend" else 2 * spec.tile.halo
+    step = spec.tile.height - shared
+    side = -(-(spec.tile.height + step + 5) // 16) * 16
+    rasters = scene_rasters(side, max(spec.ratio, 8))
+    given = {i.role: rasters[i.role].take(i.bands) for i in spec.rasters}
+    with stf_infer.open(bundle.path, engine="onnxruntime-cpu", threads=2) as model:
+        return model.fuse(**given)
+
+
+@dataclass(frozen=True)
+class Image:
+    """Six bands ``(6, H, W)`` of a procedural scene, and where they lie."""
+
+    pixels: np.ndarray
+    crs: str
+    transform: Affine
+
+    def take(self, bands: Sequence[str]) -> Raster:
+        """These bands as a raster."""
+        pixels = np.stack([self.pixels[SIX.index(band)] for band in bands])
+        return Raster(pixels, crs=self.crs, transform=self.transform)
+
+
+def scene_rasters(side: int, ratio: int) -> dict[str, Image]:
+    """Images by role: t1 and t3 are the two dates of a procedural scene, and t2 lies half-way between them."""
+    scene = procedural_scene(SCENE_SEED, side, side, ratio=ratio, bands=SIX)
+    middle = (scene.fine_t1 + scene.fine_t2) / 2
+    fine = {"fine_t1": scene.fine_t1, "fine_t2": middle, "fine_t3": scene.fine_t2, "sr_t2": middle}
+    coarse = {
+        "coarse_t1": scene.coarse_t1,
+        "coarse_t2": (scene.coarse_t1 + scene.coarse_t2) / 2,
+        "coarse_t3": scene.coarse_t2,
+    }
+    return {
+        **{role: Image(pixels, scene.crs, Affine(*scene.fine_transform)) for role, pixels in fine.items()},
+        **{role: Image(pixels, scene.crs, Affine(*scene.coarse_transform)) for role, pixels in coarse.items()},
+    }
