@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from .storage import CompressName, FormatName, Storage, check_choice
 
 if TYPE_CHECKING:
     import rasterio
+    from rasterio.io import DatasetWriter
 
 # Rows and columns of a block, and the rows that are written at once.
 BLOCK = 512
@@ -61,6 +62,17 @@ class FileOptions:
         """GDAL options to write on in an existing file. A block without data takes no place on disk."""
         return {"SPARSE_OK": "TRUE", "NUM_THREADS": str(self.threads)}
 
+    def reopen(self, path: Path) -> DatasetWriter:
+        """Open a file to write on in it.
+
+        Raises:
+            OSError: It is gone (rasterio would raise TypeError), or cannot be opened.
+        """
+        import rasterio
+
+        path.stat()
+        return rasterio.open(path, "r+", **self.opening())
+
     def overview_factors(self, height: int, width: int) -> list[int]:
         """Powers of two, down to the last one whose longer side is not below 256."""
         factors: list[int] = []
@@ -70,10 +82,9 @@ class FileOptions:
 
     def build_overviews(self, path: Path) -> None:
         """Add averaged reduced versions to a GeoTIFF."""
-        import rasterio
         from rasterio.enums import Resampling
 
-        with _errors_noticed(), rasterio.open(path, "r+", SPARSE_OK="TRUE") as file:
+        with _errors_noticed(), replace(self, threads=1).reopen(path) as file:
             factors = self.overview_factors(file.height, file.width)
             if factors:
                 file.build_overviews(factors, Resampling.average)

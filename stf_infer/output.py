@@ -147,7 +147,7 @@ class SceneWriter:
                     proven.append(noted)
             if not proven:
                 return 0
-            self._file = rasterio.open(self._partial, "r+", **self.options.opening())
+            self._file = self.options.reopen(self._partial)
         except gdal.failures() as error:
             _log.warning("the unfinished file cannot be continued, starting again: %s", error)
             return 0
@@ -187,12 +187,10 @@ class SceneWriter:
             raise self._failed(error) from error
 
     def _checkpoint(self) -> None:
-        import rasterio
-
         assert self._file is not None
         self._close_file()
         self._journal.save()
-        self._file = rasterio.open(self._partial, "r+", **self.options.opening())
+        self._file = self.options.reopen(self._partial)
         self._checkpointed_at = time.monotonic()
 
     def _close_file(self) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +17,8 @@ from rio_cogeo import cog_validate
 
 from fakes import ORIGIN, UTM, add_coarse_change, block_mean, grid_transform, make_model, make_spec, read_tif, write_tif
 from stf_infer.errors import EngineError, OutputError, UsageError
+from stf_infer.layout import FileOptions
+from stf_infer.output import SceneWriter
 from stf_infer.pipeline import FusionResult
 from stf_infer.raster import Raster
 from stf_infer.spec import Values
@@ -338,6 +341,50 @@ def test_a_destination_that_cannot_be(tmp_path, where, message):
     with pytest.raises(OutputError, match=message):
         fuse_identity(tmp_path / where, rough(20, 20))
     assert left_in(tmp_path) == []
+
+
+def test_a_folder_that_may_not_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(OutputError, match="folder of the destination cannot be written"):
+        fuse_identity(tmp_path / "out.tif", rough(20, 20))
+
+
+def test_a_file_that_cannot_be_begun_leaves_nothing(tmp_path, monkeypatch):
+    def half(self: SceneWriter) -> None:
+        self._partial.write_bytes(b"II")
+        raise rasterio.errors.RasterioIOError("no space")
+
+    monkeypatch.setattr(SceneWriter, "_create", half)
+    with pytest.raises(OutputError, match=r"cannot be written.*no space"):
+        fuse_identity(tmp_path / "out.tif", rough(20, 20))
+    assert left_in(tmp_path) == []
+
+
+def test_a_file_that_is_not_what_was_written_is_not_given_its_name(tmp_path, monkeypatch):
+    """Every row of blocks is compared, not only the last one."""
+    overviews = FileOptions.build_overviews
+
+    def spoil(self: FileOptions, path: Path) -> None:
+        overviews(self, path)
+        with rasterio.open(path, "r+") as out:
+            out.write(np.zeros((1, 1), np.float32), 2, window=rasterio.windows.Window(7, 3, 1, 1))
+
+    monkeypatch.setattr(FileOptions, "build_overviews", spoil)
+    with pytest.raises(OutputError, match="the file on disk is not what was written"):
+        fuse_identity(tmp_path / "out.tif", rough(1200, 40))
+    assert left_in(tmp_path) == []
+
+
+def test_a_folder_that_is_gone_meanwhile(tmp_path):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+
+    def remove(done: int, total: int) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+    with pytest.raises(OutputError, match=r"cannot be written"):
+        fuse_identity(folder / "out.tif", rough(1200, 40), progress=remove)
+    assert not folder.exists()
 
 
 def test_a_parent_that_is_a_file(tmp_path):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import rasterio
 from rasterio.enums import ColorInterp
 
 from fakes import UTM, grid_transform, write_tif
-from stf_infer.errors import BandError, RasterError, ScaleError
+from stf_infer.errors import BandError, MissingExtraError, RasterError, ScaleError
 from stf_infer.raster import Raster, check_plausible, chosen_bands, scaling_of
 from stf_infer.spec import InputSpec, Values
 
@@ -234,6 +235,12 @@ class TestDataArray:
 
         data = xr.DataArray(counting(2), dims=("a", "b", "c"))
         with pytest.raises(RasterError, match="does not say where it lies"), Raster(data).open():
+            pass
+
+    def test_without_rioxarray_the_extra_is_named(self, monkeypatch):
+        data = self.array(counting(2))
+        monkeypatch.setitem(sys.modules, "rioxarray", None)
+        with pytest.raises(MissingExtraError, match=r"pip install 'stf-infer\[xarray\]'"), Raster(data).open():
             pass
 
     def test_a_time_axis_is_refused(self):

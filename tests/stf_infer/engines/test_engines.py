@@ -214,6 +214,22 @@ def test_a_result_is_not_overwritten_by_the_next(real):
     np.testing.assert_array_equal(first, kept)
 
 
+def test_a_batch_that_fails_is_no_traceback(real):
+    class Broken:
+        def infer(self, *_: Any, **__: Any) -> None:
+            raise RuntimeError("the driver is gone")
+
+        def run(self, *_: Any) -> None:
+            raise RuntimeError("the driver is gone")
+
+        def get_outputs(self) -> list[Any]:
+            return []
+
+    real._session = real._request = Broken()
+    with pytest.raises(EngineError, match=r"failed on a batch. Got: the driver is gone"):
+        real.infer(zeros(real))
+
+
 def test_it_says_what_it_is(real):
     told = real.describe()
     assert told["engine"] == real.name
