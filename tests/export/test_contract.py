@@ -13,7 +13,7 @@ from stf_export.contract import Contract, TileWish
 from stf_export.contract_toml import template, to_toml
 from stf_infer.cli import main
 from stf_infer.errors import ContractError
-from stf_infer.spec import InputSpec, OutputSpec, TileRule, Values
+from stf_infer.spec import InputSpec, OutputSpec, ScalarRule, SceneStatistic, TileRule, Values
 from support import REPOSITORY
 from tiny_networks import contract_for
 
@@ -44,6 +44,16 @@ def test_what_the_template_comments_out_is_valid_too(tmp_path):
     assert contract.inputs[0].from_coarse == "align-corners"
 
 
+def test_the_number_of_the_scene_that_the_template_comments_out_is_valid(tmp_path):
+    head, block = template().split("# [[input]]\n", 1)
+    block, tail = block.split("\n\n", 1)
+    block = "[[input]]\n" + "\n".join(line.removeprefix("# ") for line in block.splitlines())
+    three = block.replace('"coarse_t3"', '"coarse_t2"')  # the template has no third date
+    contract = read(f"{head}{three}\n\n{tail}", tmp_path)
+    assert contract.inputs[-1].grid == "scene"
+    assert contract.measured("net", TileRule(height=256, width=256, stride=16)).scalars == contract.inputs[-1:]
+
+
 def test_the_template_names_every_field_and_every_choice():
     text = template()
     fields = {
@@ -52,6 +62,8 @@ def test_the_template_names_every_field_and_every_choice():
         *OutputSpec.model_fields,
         *Values.model_fields,
         *TileWish.model_fields,
+        *SceneStatistic.model_fields,
+        *get_args(ScalarRule),
     }
     assert [name for name in fields if name not in text] == []
     for model, field in (
@@ -79,7 +91,7 @@ def test_the_verb_prints_the_template_as_it_is():
     assert json.loads(call("--template", "--json").stdout) == {"toml": template()}
 
 
-@pytest.mark.parametrize("name", ["dcstfn", "edcstfn"])
+@pytest.mark.parametrize("name", ["dcstfn", "edcstfn", "stfnet"])
 def test_the_verb_prints_the_contract_of_a_network(name, tmp_path):
     result = call("--network", name, "--bands", "red,nir")
     assert result.exit_code == 0
