@@ -24,7 +24,7 @@ from stream_overhead import edcstfn_bundle
 
 def run_scene(bundle: Path, rasters: dict[str, Path], out: Path, engine: str | None) -> dict[str, float]:
     """Run the command line on a scene; what it says, and its peak resident memory."""
-    command = [sys.executable, "-m", "stf_infer", "run", str(bundle), "-o", str(out), "--json"]
+    command = [str(Path(sys.executable).with_name("stf-infer")), "run", str(bundle), "-o", str(out), "--json"]
     for role, path in rasters.items():
         command += [f"--{role.replace('_', '-')}", str(path)]
     if engine:

@@ -124,7 +124,7 @@ def function(**inputs):
 model = make_model(make_spec({TILE}, halo=4, stride=4), function)
 model.fuse({str(out)!r}, resume=True, **{ {k: str(v) for k, v in rasters.items()}!r})
 """
-    paths = [str(REPOSITORY), str(REPOSITORY / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(REPOSITORY / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
     killed = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
     assert killed.returncode == -signal.SIGKILL
     assert not out.exists()
