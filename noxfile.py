@@ -12,13 +12,13 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 
 CONSTRAINTS = ("-c", "constraints.txt")
-TEST_EXTRAS = "cpu,openvino,tensorrt-rtx,export,xarray,picture,bench,test"
+TEST_EXTRAS = "cpu,openvino,tensorrt-rtx,export,xarray,bench,test"
 
 
 @nox.session
 def demo(session: nox.Session) -> None:
     """Build and install the package, and run the embedded demo. No torch, no GPU, offline once installed."""
-    session.install(".[cpu,picture]", *CONSTRAINTS)
+    session.install(".[cpu]", *CONSTRAINTS)
     session.run("stf-infer", "demo", *session.posargs)
 
 

@@ -19,7 +19,6 @@ _EXTRAS = {
     "pystac": "export",
     "onnxruntime": "cpu",
     "openvino": "openvino",
-    "matplotlib": "picture",
     "xarray": "xarray",
     "rioxarray": "xarray",
     "psutil": "bench",
