@@ -96,7 +96,8 @@ def _buffers(scene: Scene, tile_batch: int, cache: int) -> int:
     spec, plan, width = scene.spec, scene.plan(), scene.shape.width
     rows = plan.tile.height
     strips = 0
-    for layer in scene.layers.values():
+    for reader in scene.readers.values():
+        layer = reader.layer
         divisor = spec.ratio if layer.spec.read_grid == "coarse" else 1
         # A strip is copied while it moves on.
         strips += 2 * len(layer.spec.bands) * (rows // divisor) * (width // divisor) * layer.dtype.itemsize
@@ -106,5 +107,5 @@ def _buffers(scene: Scene, tile_batch: int, cache: int) -> int:
     batches = _BATCHES_ALIVE * tile_batch * tensors * 4
     open_rows = 3 * bands * rows * width * 4
     block_row = 2 * bands * BLOCK * width * 4
-    raw = sum(len(i.bands) for i in spec.inputs) * width * scene.shape.height * 2
+    raw = sum(len(r.bands) for r in spec.rasters) * width * scene.shape.height * 2
     return strips + batches + open_rows + block_row + min(cache, raw)

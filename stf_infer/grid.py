@@ -10,7 +10,8 @@ One axis of an ``exact`` plan (tile 8, halo 2; ``#`` core, ``.`` halo)::
     tile 2          ..####..
     tile 3             ...#####     the last tile is shifted back to end with the scene
 
-The scene's own border has no halo: there the network's own padding acts, as it would on the whole scene.
+The scene's own border has no halo: there the network's own padding acts, as it would on the whole scene. Where a
+graph predicts its core only, tiles begin and end a halo beyond the scene instead.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ class TileAxis:
         halo: Pixels of context that a core needs on each inner side (``exact``).
         mode: ``exact`` or ``blend``.
         overlap: Pixels that neighbours share at least (``blend``).
+        predicts: ``tile``, or ``core``: the halo is needed at the scene's border too (``exact``).
     """
 
     length: int
@@ -88,6 +90,7 @@ class TileAxis:
     halo: int = 0
     mode: Literal["exact", "blend"] = "exact"
     overlap: int = 0
+    predicts: Literal["tile", "core"] = "tile"
 
     def __post_init__(self) -> None:
         if self.length < 1:
@@ -103,14 +106,25 @@ class TileAxis:
             )
 
     @property
+    def margin(self) -> int:
+        """Pixels before the scene that the first tile reads."""
+        return ceil_to(self.halo, self.stride) if self.predicts == "core" else 0
+
+    @property
     def padded(self) -> int:
-        """Length after padding to whole strides and at least one tile."""
-        return max(ceil_to(self.length, self.stride), self.size)
+        """Length with what tiles read beyond the scene: whole strides, at least one tile."""
+        after = self.halo if self.predicts == "core" else 0
+        return max(ceil_to(self.margin + self.length + after, self.stride), self.size)
 
     @property
     def shared(self) -> int:
         """Pixels that two neighbouring tiles share at least."""
         return 2 * self.halo if self.mode == "exact" else self.overlap
+
+    @property
+    def computed(self) -> int:
+        """Pixels of a tile that the network computes."""
+        return self.size - 2 * self.halo if self.predicts == "core" else self.size
 
     @property
     def step(self) -> int:
@@ -120,8 +134,8 @@ class TileAxis:
     @cached_property
     def origins(self) -> tuple[int, ...]:
         """First pixel of every tile; the last tile ends with the padded scene."""
-        last = self.padded - self.size
-        return (*range(0, last, self.step), last) if last else (0,)
+        last = self.padded - self.size - self.margin
+        return (*range(-self.margin, last, self.step), last) if last > -self.margin else (-self.margin,)
 
     def __len__(self) -> int:
         return len(self.origins)
@@ -130,8 +144,9 @@ class TileAxis:
     def cores(self) -> tuple[tuple[int, int], ...]:
         """Half-open ranges ``(start, stop)`` that partition the scene: what each tile owns.
 
-        In ``exact`` mode every pixel of a core is at least ``halo`` away from the tile's inner edges. In ``blend``
-        mode the cuts lie in the middle of the overlaps; they say who owns a pixel in reports, not what is kept.
+        In ``exact`` mode every pixel of a core is at least ``halo`` away from the tile's inner edges (from all edges
+        where the graph predicts its core only). In ``blend`` mode the cuts lie in the middle of the overlaps; they say
+        who owns a pixel in reports, not what is kept.
         """
         cuts = [0]
         for here, following in pairwise(self.origins):
@@ -206,10 +221,10 @@ class TilePlan:
     @classmethod
     def for_scene(cls, rule: TileRule, scene: Shape) -> TilePlan:
         """The plan that a bundle's tile rule asks for on a scene of this shape."""
-        common = {"stride": rule.stride, "halo": rule.halo, "mode": rule.mode, "overlap": rule.overlap}
+        common = {key: getattr(rule, key) for key in ("stride", "halo", "mode", "overlap", "predicts")}
         return cls(
-            TileAxis(scene.height, rule.height, **common),  # type: ignore[arg-type]
-            TileAxis(scene.width, rule.width, **common),  # type: ignore[arg-type]
+            TileAxis(scene.height, rule.height, **common),
+            TileAxis(scene.width, rule.width, **common),
         )
 
     @property
@@ -254,4 +269,4 @@ class TilePlan:
     @property
     def overlap_cost(self) -> float:
         """Pixels that the network computes over pixels of the scene: 1.0 would be no overlap and no padding."""
-        return len(self) * self.tile.pixels / self.scene.pixels
+        return len(self) * self.y.computed * self.x.computed / self.scene.pixels

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rasterio.vrt import WarpedVRT
     from rasterio.windows import Window
 
-    from .spec import InputSpec
+    from .spec import RasterSpec
 
 # Where the fill value and the plausibility of a raster are sampled: a lattice of windows of its own pixels.
 _SAMPLE_WINDOWS = 4
@@ -40,7 +40,7 @@ class Layer:
     """
 
     def __init__(
-        self, raster: Raster, spec: InputSpec, fine: Grid, ratio: int, stack: ExitStack, *, any_ratio: bool = False
+        self, raster: Raster, spec: RasterSpec, fine: Grid, ratio: int, stack: ExitStack, *, any_ratio: bool = False
     ) -> None:
         self.spec = spec
         self.label = raster.label
@@ -223,7 +223,7 @@ def _window(y0: int, y1: int, x0: int, x1: int) -> Window:
     return Window(int(x0), int(y0), int(x1 - x0), int(y1 - y0))
 
 
-def _pixel_type(types: Sequence[str], spec: InputSpec, label: str) -> np.dtype:
+def _pixel_type(types: Sequence[str], spec: RasterSpec, label: str) -> np.dtype:
     """The type that holds the numbers of all chosen bands and that the compiled core reads.
 
     Raises:

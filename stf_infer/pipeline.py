@@ -287,11 +287,11 @@ class Pipeline:
         self._batches.end()
 
     def _produce_row(self, iy: int, columns: list[int]) -> None:
-        first = self.plan.y.origins[iy]
-        stop = min(first + self.plan.y.size, self.scene.shape.height)
+        origin = self.plan.y.origins[iy]
+        first, stop = max(origin, 0), min(origin + self.plan.y.size, self.scene.shape.height)
         valid = np.ones((stop - first, self.scene.shape.width), np.uint8)
         for reader in self.scene.readers.values():
-            reader.move_to((first, first + self.plan.y.size))
+            reader.move_to((origin, origin + self.plan.y.size))
             valid &= reader.valid(first, stop)
         self._batches.put(_TileRow(iy, first, valid))
         waiting: list[Tile] = []

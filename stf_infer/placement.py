@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rasterio.enums import Resampling
     from rasterio.io import DatasetReader
 
-    from .spec import InputSpec
+    from .spec import RasterSpec
 
 # Two grids are the same when their pixels lie within this fraction of a pixel.
 _ALIGNED = 1e-3
@@ -77,7 +77,7 @@ class Warped:
 
 
 def place(
-    dataset: DatasetReader, grid: Grid, spec: InputSpec, fine: Grid, ratio: int, *, any_ratio: bool, label: str
+    dataset: DatasetReader, grid: Grid, spec: RasterSpec, fine: Grid, ratio: int, *, any_ratio: bool, label: str
 ) -> Aligned | Warped:
     """How a raster gets onto the grid that an input is read on.
 
@@ -142,14 +142,14 @@ def _aligned(source: Grid, grid: Grid) -> Aligned | None:
     return Aligned(dy, dx)
 
 
-def _check_overlap_aligned(source: Grid, grid: Grid, at: Aligned, spec: InputSpec, label: str) -> None:
+def _check_overlap_aligned(source: Grid, grid: Grid, at: Aligned, spec: RasterSpec, label: str) -> None:
     shares_rows = at.dy < source.shape.height and at.dy + grid.shape.height > 0
     shares_columns = at.dx < source.shape.width and at.dx + grid.shape.width > 0
     if not (shares_rows and shares_columns):
         _no_overlap(source.bounds, grid, spec, label)
 
 
-def _check_overlap(source: Grid, grid: Grid, spec: InputSpec, label: str) -> None:
+def _check_overlap(source: Grid, grid: Grid, spec: RasterSpec, label: str) -> None:
     from rasterio.warp import transform_bounds
 
     try:
@@ -163,7 +163,7 @@ def _check_overlap(source: Grid, grid: Grid, spec: InputSpec, label: str) -> Non
         _no_overlap(bounds, grid, spec, label)
 
 
-def _no_overlap(bounds: tuple[float, ...], grid: Grid, spec: InputSpec, label: str) -> None:
+def _no_overlap(bounds: tuple[float, ...], grid: Grid, spec: RasterSpec, label: str) -> None:
     def text(box: tuple[float, ...]) -> str:
         return ", ".join(f"{v:.6g}" for v in box)
 
@@ -175,7 +175,7 @@ def _no_overlap(bounds: tuple[float, ...], grid: Grid, spec: InputSpec, label: s
     )
 
 
-def _check_ratio(size: float, ratio: int, spec: InputSpec, any_ratio: bool, label: str) -> None:
+def _check_ratio(size: float, ratio: int, spec: RasterSpec, any_ratio: bool, label: str) -> None:
     """A coarse raster comes in coarse pixels of the contract's size, or already resampled to fine pixels."""
     near_ratio = ratio / _SIMILAR <= size <= ratio * _SIMILAR
     near_fine = size <= _SIMILAR

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from affine import Affine
     from rasterio.io import DatasetReader
 
-    from .spec import InputSpec
+    from .spec import RasterSpec
 
 # What GDAL opens that is no path: URLs, /vsi file systems, and DRIVER:file:part of a container.
 _CONNECTION = re.compile(r"/vsi|[A-Za-z][A-Za-z0-9_+.-]+:")
@@ -139,7 +139,7 @@ def _open_file(name: str) -> DatasetReader:
     return dataset
 
 
-def chosen_bands(raster: Raster, dataset: DatasetReader, spec: InputSpec) -> list[int]:
+def chosen_bands(raster: Raster, dataset: DatasetReader, spec: RasterSpec) -> list[int]:
     """Numbers (from 1) of the raster's bands that make up an input, in the network's order.
 
     Stated bands win. Else band descriptions are matched by name where every band has one that is more than a number.
@@ -196,7 +196,7 @@ def alpha_bands(dataset: DatasetReader) -> list[int]:
     return [n for n, kind in enumerate(dataset.colorinterp, 1) if kind == ColorInterp.alpha]
 
 
-def _stated_bands(raster: Raster, dataset: DatasetReader, spec: InputSpec, names: Sequence[str]) -> list[int]:
+def _stated_bands(raster: Raster, dataset: DatasetReader, spec: RasterSpec, names: Sequence[str]) -> list[int]:
     assert raster.bands is not None
     numbers = []
     for band in raster.bands:
@@ -231,7 +231,7 @@ class Scaling:
     stated: bool
 
 
-def scaling_of(raster: Raster, dataset: DatasetReader, numbers: Sequence[int], spec: InputSpec) -> Scaling:
+def scaling_of(raster: Raster, dataset: DatasetReader, numbers: Sequence[int], spec: RasterSpec) -> Scaling:
     """How the stored numbers of a raster become the unit of the contract.
 
     Raises:
@@ -263,7 +263,7 @@ def scaling_of(raster: Raster, dataset: DatasetReader, numbers: Sequence[int], s
     return Scaling(scales, offsets, stated)
 
 
-def check_plausible(values: np.ndarray, spec: InputSpec, label: str, scaling: Scaling) -> None:
+def check_plausible(values: np.ndarray, spec: RasterSpec, label: str, scaling: Scaling) -> None:
     """Refuse numbers that cannot be of the contract's unit, unless the user has stated their scale.
 
     Args:

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from .errors import GridError, UsageError
+from .errors import GridError, NodataError, UsageError
 from .grid import Shape, TilePlan, Window
 from .layer import Layer, Strip
 from .placement import Grid
 from .raster import Raster
 from .sampling import interpolation, mirrored
 from .scene_scalars import RULES, Means
-from .spec import KNOWN_ROLES, InputSpec, ModelSpec
+from .spec import KNOWN_ROLES, InputSpec, ModelSpec, RasterSpec
 
 # Rows that are held at once while numbers of the whole scene are computed.
 _SCALAR_ROWS = 256
@@ -34,7 +34,7 @@ def check_roles(spec: ModelSpec, rasters: Mapping[str, Any]) -> None:
     Raises:
         UsageError: A role is missing or unknown.
     """
-    wanted = [i.role for i in spec.rasters]
+    wanted = [r.role for r in spec.rasters]
     missing = [r for r in wanted if r not in rasters]
     unknown = [r for r in rasters if r not in wanted]
     if missing or unknown:
@@ -96,7 +96,7 @@ class Scene:
             layers[spec.role] = Layer(raster, spec, self.grid, self.spec.ratio, self._stack, any_ratio=any_ratio)
         return layers
 
-    def _laid_on_grid(self, raster: Raster, spec: InputSpec, shape: Shape) -> Raster:
+    def _laid_on_grid(self, raster: Raster, spec: RasterSpec, shape: Shape) -> Raster:
         """A bare array takes the grid whose shape it has: fine, or coarse working grid."""
         from dataclasses import replace
 
@@ -132,14 +132,19 @@ class Scene:
 
     @cached_property
     def readers(self) -> dict[str, TileReader]:
-        """What cuts tiles out of each layer."""
-        return {role: TileReader(layer, self.spec, self.shape) for role, layer in self.layers.items()}
+        """What cuts tiles out of each layer that is an input of the network."""
+        roles = [role for role in self.layers if role in self.spec.roles]
+        return {role: TileReader(self.layers[role], self.spec, self.shape) for role in roles}
 
     @cached_property
     def scalars(self) -> dict[str, np.ndarray]:
         """Role to float32 ``(C, 1, 1)`` of the inputs that are numbers of the whole scene.
 
-        Costs one pass over the rasters that they are computed from, the first time.
+        Costs one pass over the rasters that they are computed from, the first time. Pixels count that are valid in all
+        of them.
+
+        Raises:
+            NodataError: No pixel is.
         """
         return {spec.role: self._scalar(spec) for spec in self.spec.scalars}
 
@@ -156,6 +161,12 @@ class Scene:
         for first in range(0, rows, _SCALAR_ROWS):
             blocks = [reader.network_rows(first, min(first + _SCALAR_ROWS, rows)) for reader in readers]
             means.add([values for values, _ in blocks], np.logical_and.reduce([valid for _, valid in blocks]))
+        if not means.pixels:
+            raise NodataError(
+                f"{spec.role} is a number of the scene, and not one pixel is valid in all that it is computed from",
+                got=", ".join(f"{reader.layer.spec.role}: {reader.layer.label}" for reader in readers),
+                fix="Check nodata values and masks, and that the rasters overlap",
+            )
         return RULES[spec.statistic.rule](means).astype(np.float32)[:, None, None]
 
 

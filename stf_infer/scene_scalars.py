@@ -25,10 +25,14 @@ class Means:
 
     Args:
         images: How many images there are, in the order of the rule's roles.
+
+    Attributes:
+        images: The same.
+        pixels: How many pixels were counted.
     """
 
     def __init__(self, images: int) -> None:
-        self._pixels = 0
+        self.images, self.pixels = images, 0
         self._sums: list[np.ndarray | float] = [0.0] * images
         self._changes: list[np.ndarray | float] = [0.0] * (images - 1)
         self._absolute: list[np.ndarray | float] = [0.0] * (images - 1)
@@ -51,7 +55,7 @@ class Means:
         if valid is not None:
             kept = np.asarray(valid, bool).ravel()
             pixels = [image[:, kept] for image in pixels]
-        self._pixels += pixels[0].shape[1]
+        self.pixels += pixels[0].shape[1]
         for number, image in enumerate(pixels):
             self._sums[number] = self._sums[number] + image.sum(axis=1)
         for number, (before, after) in enumerate(pairwise(pixels)):
@@ -72,7 +76,7 @@ class Means:
         return self._mean(self._absolute[image])
 
     def _mean(self, total: np.ndarray | float) -> np.ndarray:
-        return np.atleast_1d(np.asarray(total, np.float64)) / max(self._pixels, 1)
+        return np.atleast_1d(np.asarray(total, np.float64)) / max(self.pixels, 1)
 
 
 def switched_absolute_change(means: Means) -> np.ndarray:
@@ -102,9 +106,19 @@ def switched_mean_change(means: Means) -> np.ndarray:
     return switched_weight(before, after)
 
 
+def mean_of_dates(means: Means) -> np.ndarray:
+    """Level of a scene over its dates: the mean of the images' means, band by band.
+
+    Returns:
+        ``(C,)`` float64.
+    """
+    return np.mean([means.band(number) for number in range(means.images)], axis=0)
+
+
 RULES: dict[str, Callable[[Means], np.ndarray]] = {
     "switched-absolute-change": switched_absolute_change,
     "switched-mean-change": switched_mean_change,
+    "mean-of-dates": mean_of_dates,
 }
 assert set(RULES) == set(get_args(ScalarRule))
 

@@ -50,45 +50,71 @@ class Values(_Frozen):
         return PLAUSIBLE.get(self.unit)
 
 
-ScalarRule = Literal["switched-absolute-change", "switched-mean-change"]
+ScalarRule = Literal["switched-absolute-change", "switched-mean-change", "mean-of-dates"]
+
+# How many rasters a rule looks at, where that is fixed.
+_RASTERS_OF_RULE = {"switched-absolute-change": 3, "switched-mean-change": 3}
 
 
 class SceneStatistic(_Frozen):
     """A number that the runtime computes from the whole scene before the first tile.
 
-    ``rule`` names a function of :mod:`stf_infer.scene_scalars`; ``of`` are the roles it looks at, in its order.
+    ``rule`` names a function of :mod:`stf_infer.scene_scalars`; ``of`` are the roles it looks at, in its order. They
+    are inputs of the network, or rasters that are only read for this (:attr:`ModelSpec.also_read`).
     """
 
     rule: ScalarRule
-    of: tuple[Role, ...] = Field(min_length=2)
+    of: tuple[Role, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _rule_gets_its_rasters(self) -> SceneStatistic:
+        wanted = _RASTERS_OF_RULE.get(self.rule, len(self.of))
+        if len(self.of) != wanted:
+            raise ValueError(f"{self.rule} looks at {wanted} rasters, not {len(self.of)}")
+        return self
 
 
-class InputSpec(_Frozen):
-    """One input of the network.
+class RasterSpec(_Frozen):
+    """A raster that is given by its role.
 
     Attributes:
         role: What the raster is: ``coarse_t1``, ``fine_t1``, ``coarse_t2`` and so on.
-        tensor: Name of the tensor in the graph.
         bands: Names of the bands, in the network's order.
         grid: ``fine``: the grid of fine_t1. ``coarse``: the coarse working grid (fine grid / ratio, same origin).
-            ``scene``: no raster, but one number a band for the whole scene, which ``statistic`` says how to compute.
-        from_coarse: For inputs on the fine grid: the raster is first brought to the coarse working grid and then
+        from_coarse: For rasters on the fine grid: the raster is first brought to the coarse working grid and then
             interpolated bilinearly by the runtime, in coordinates of the whole scene. ``align-corners`` puts the
             first and last coarse centre on the first and last fine centre (what ``align_corners=True`` does to a
             whole scene), ``half-pixel`` keeps the ground position. None: one warp straight to the fine grid.
         resampling: How a raster on another grid is warped. ``auto`` averages when pixels shrink in number and
             interpolates bilinearly otherwise.
         values: Unit and scaling.
-        statistic: What a number of the scene is computed from; for the grid ``scene`` only.
     """
 
     role: Role
-    tensor: str
     bands: tuple[str, ...] = Field(min_length=1)
-    grid: Literal["fine", "coarse", "scene"] = "fine"
+    grid: Literal["fine", "coarse"] = "fine"
     from_coarse: Literal["align-corners", "half-pixel"] | None = None
     resampling: Literal["auto", "nearest", "bilinear", "cubic", "average"] = "auto"
     values: Values = Values()
+
+    @property
+    def read_grid(self) -> Literal["fine", "coarse"]:
+        """The grid that the raster is read on, before any interpolation by the runtime."""
+        return "coarse" if self.grid == "coarse" or self.from_coarse else "fine"
+
+
+class InputSpec(RasterSpec):
+    """One input of the network: a raster, or numbers of the scene.
+
+    Attributes:
+        tensor: Name of the tensor in the graph.
+        grid: As for any raster; or ``scene``: no raster, but one number a band for the whole scene, which
+            ``statistic`` says how to compute.
+        statistic: What a number of the scene is computed from; for the grid ``scene`` only.
+    """
+
+    tensor: str
+    grid: Literal["fine", "coarse", "scene"] = "fine"  # type: ignore[assignment]  # wider than a raster's
     statistic: SceneStatistic | None = None
 
     @model_validator(mode="after")
@@ -98,11 +124,6 @@ class InputSpec(_Frozen):
         if self.from_coarse is not None and self.grid != "fine":
             raise ValueError("from_coarse is for inputs on the fine grid")
         return self
-
-    @property
-    def read_grid(self) -> Literal["fine", "coarse"]:
-        """The grid that the raster is read on, before any interpolation by the runtime."""
-        return "coarse" if self.grid == "coarse" or self.from_coarse else "fine"
 
 
 class OutputSpec(_Frozen):
@@ -126,10 +147,13 @@ class TileRule(_Frozen):
         height: Rows of a tile in fine pixels; static in the graph.
         width: Columns of a tile in fine pixels.
         stride: Tile origins are multiples of this many fine pixels: the network is equivariant to such shifts only.
-        halo: Fine pixels around a core that the network must see; measured, not typed.
+        halo: Fine pixels around a core that the network must see; measured, or stated and checked.
         mode: ``exact``: cores are cut out, and the tiled result equals the untiled one. ``blend``: an operator sees
             the whole tile, so overlapping tiles are blended with weights that sum to one.
         overlap: Fine pixels that neighbouring tiles share in ``blend`` mode.
+        predicts: ``tile``: the graph predicts the whole tile, and pads where the scene ends. ``core``: it predicts
+            only what is farther than the halo from a tile's edges; at the scene's border tiles reach past it by the
+            halo, over mirrored pixels.
         because: Why the mode is ``blend``: the operators or the measurement that say so.
     """
 
@@ -139,6 +163,7 @@ class TileRule(_Frozen):
     halo: int = Field(default=0, ge=0)
     mode: Literal["exact", "blend"] = "exact"
     overlap: int = Field(default=0, ge=0)
+    predicts: Literal["tile", "core"] = "tile"
     because: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -149,12 +174,17 @@ class TileRule(_Frozen):
 
 
 class ModelSpec(_Frozen):
-    """The contract of one exported network."""
+    """The contract of one exported network.
+
+    ``also_read`` are rasters that are no inputs of the graph: the user gives them like others, numbers of the scene
+    are computed from them, and they make no pixel of the result invalid.
+    """
 
     name: str
     network: str
     ratio: int = Field(default=16, ge=1)
     inputs: tuple[InputSpec, ...] = Field(min_length=1)
+    also_read: tuple[RasterSpec, ...] = ()
     output: OutputSpec
     tile: TileRule
     options: dict[str, Any] = {}
@@ -162,22 +192,34 @@ class ModelSpec(_Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelSpec:
-        roles = [i.role for i in self.inputs]
+        roles = [i.role for i in (*self.inputs, *self.also_read)]
         if len(set(roles)) != len(roles):
             raise ValueError(f"a role is named twice: {roles}")
         tensors = [i.tensor for i in self.inputs]
         if len(set(tensors)) != len(tensors):
             raise ValueError(f"a tensor is named twice: {tensors}")
-        if "fine_t1" not in roles:
+        if "fine_t1" not in self.roles:
             raise ValueError("fine_t1 is missing: it defines the output grid")
-        for scalar in self.scalars:
-            assert scalar.statistic is not None
-            strangers = [r for r in scalar.statistic.of if r not in {i.role for i in self.rasters}]
-            if strangers:
-                raise ValueError(f"{scalar.role} is computed from {', '.join(strangers)}, which is no input")
+        self._check_scalars()
         if any(i.grid == "coarse" for i in self.inputs) and self.tile.stride % self.ratio:
             raise ValueError(f"tile stride {self.tile.stride} is no multiple of the ratio {self.ratio}")
         return self
+
+    def _check_scalars(self) -> None:
+        bands = {r.role: len(r.bands) for r in self.rasters}
+        looked_at: set[str] = set()
+        for scalar in self.scalars:
+            assert scalar.statistic is not None
+            strangers = [r for r in scalar.statistic.of if r not in bands]
+            if strangers:
+                raise ValueError(
+                    f"{scalar.role} is computed from {', '.join(strangers)}, which is no input and not also_read"
+                )
+            if len({bands[r] for r in scalar.statistic.of}) > 1:
+                raise ValueError(f"{scalar.role} is computed from rasters with different numbers of bands")
+            looked_at.update(scalar.statistic.of)
+        if idle := [r.role for r in self.also_read if r.role not in looked_at]:
+            raise ValueError(f"{', '.join(idle)} is read, and no statistic looks at it")
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -185,9 +227,9 @@ class ModelSpec(_Frozen):
         return tuple(i.role for i in self.inputs)
 
     @property
-    def rasters(self) -> tuple[InputSpec, ...]:
-        """The inputs that the user gives as rasters, in their order."""
-        return tuple(i for i in self.inputs if i.grid != "scene")
+    def rasters(self) -> tuple[RasterSpec, ...]:
+        """What the user gives: the inputs that are rasters in their order, then those that are only read."""
+        return (*(i for i in self.inputs if i.grid != "scene"), *self.also_read)
 
     @property
     def scalars(self) -> tuple[InputSpec, ...]:

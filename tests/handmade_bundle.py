@@ -25,7 +25,8 @@ def asset(path: Path, **extra: Any) -> dict[str, Any]:
 def golden_arrays(spec: ModelSpec) -> dict[str, np.ndarray]:
     """A golden tile of the function."""
     inputs = {i.role: smooth_field(*spec.tensor_shape(i), seed=k) for k, i in enumerate(spec.inputs)}
-    return {**{f"input_{role}": a for role, a in inputs.items()}, "output": add_coarse_change(**inputs)}
+    images = (inputs[role] for role in ("fine_t1", "coarse_t1", "coarse_t2"))
+    return {**{f"input_{role}": a for role, a in inputs.items()}, "output": add_coarse_change(*images)}
 
 
 def make_bundle(folder: Path, spec: ModelSpec | None = None) -> Path:

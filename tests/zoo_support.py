@@ -67,17 +67,7 @@ CASES = {
     "cnnlstm": Case(bands=None, shapes={"trmm": (1, 7, 7), "gridsat": (1, 7, 7), "dem": (1, 7, 7)}),
     "dcstfn": Case(bands=("red",), tile=128),
     "deltaweave": Case(tile=96),
-    "densestf": Case(
-        bands=("red", "nir"),
-        options={"layers": (1, 1, 1, 1), "core": 2},
-        shapes={
-            "fine_t1": (2, 66, 66),
-            "coarse_t1": (2, 66, 66),
-            "coarse_t2": (2, 66, 66),
-            "fine_mean": (2, 1, 1),
-            "coarse_mean": (2, 1, 1),
-        },
-    ),
+    "densestf": Case(bands=("red", "nir"), tile=None, options={"layers": (0, 1, 1, 1), "core": 4}),
     "diffstsf": Case(
         shapes={"x_t": _IMAGE, "timesteps": (), "wfv_t2": _IMAGE, "pan_t1": (1, 32, 32), "ms_t1": _IMAGE}, slow=_SLOW
     ),
@@ -223,7 +213,8 @@ def fused(bundle: Bundle) -> FusionResult:
     spec = bundle.spec
     shared = spec.tile.overlap if spec.tile.mode == "blend" else 2 * spec.tile.halo
     step = spec.tile.height - shared
-    side = -(-(spec.tile.height + step + 5) // 16) * 16
+    seen = 0 if spec.tile.predicts == "core" else shared
+    side = -(-(seen + 2 * step + 5) // 16) * 16
     rasters = scene_rasters(side, max(spec.ratio, 8))
     given = {i.role: rasters[i.role].take(i.bands) for i in spec.rasters}
     with stf_infer.open(bundle.path, engine="onnxruntime-cpu", threads=2) as model:

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stf_infer.errors import ContractError
-from stf_infer.spec import InputSpec, ModelSpec, OutputSpec, TileRule
+from stf_infer.spec import InputSpec, ModelSpec, OutputSpec, RasterSpec, TileRule
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -29,12 +29,28 @@ class TileWish(BaseModel):
         size: Rows and columns of a tile, where the network's weights or graph fix it.
         mode: ``auto`` measures; ``blend`` forces blending (a network whose training tile must be kept).
         overlap: Fine pixels shared by neighbours when blending; default a quarter of the tile.
+        halo: Fine pixels around a core that the network must see, where they are known by definition and a tile of a
+            fixed size shows no core to measure them on. Nothing is measured then; two overlapping tiles are compared.
+        stride: Shift that the network is equivariant to, stated with a halo; default one pixel, or the coarse pixel
+            where an input lies on the coarse grid.
+        predicts: ``core``: the graph predicts nothing within the halo of a tile's edges, even where the scene ends.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     size: int | None = Field(default=None, gt=0)
     mode: Literal["auto", "blend"] = "auto"
     overlap: int | None = Field(default=None, ge=0)
+    halo: int | None = Field(default=None, ge=0)
+    stride: int | None = Field(default=None, gt=0)
+    predicts: Literal["tile", "core"] = "tile"
+
+    @model_validator(mode="after")
+    def _stated_together(self) -> TileWish:
+        if self.halo is None and (self.stride is not None or self.predicts != "tile"):
+            raise ValueError("stride and predicts are stated together with a halo")
+        if self.halo is not None and self.mode == "blend":
+            raise ValueError("blended tiles have no halo")
+        return self
 
 
 class Contract(BaseModel):
@@ -44,6 +60,7 @@ class Contract(BaseModel):
     network: str
     ratio: int = Field(default=16, ge=1)
     inputs: tuple[InputSpec, ...] = Field(min_length=1)
+    also_read: tuple[RasterSpec, ...] = ()
     output: OutputSpec
     tile: TileWish = TileWish()
     options: dict[str, Any] = {}
@@ -82,6 +99,7 @@ class Contract(BaseModel):
             network=self.network,
             ratio=self.ratio,
             inputs=self.inputs,
+            also_read=self.also_read,
             output=self.output,
             tile=tile,
             options=self.options,

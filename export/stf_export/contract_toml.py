@@ -20,10 +20,11 @@ def template() -> str:
 def to_toml(contract: Contract) -> str:
     """A contract as a file that :meth:`Contract.from_toml` reads; what is left at its default is not written."""
     data = contract.model_dump(mode="json", exclude_defaults=True)
-    inputs, output = data.pop("inputs"), data.pop("output")
+    inputs, also_read, output = data.pop("inputs"), data.pop("also_read", ()), data.pop("output")
     tables = {name: data.pop(name) for name in ("tile", "options") if name in data}
     blocks = [_lines({**data, "ratio": contract.ratio})]
     blocks += [["[[input]]", *_lines(one)] for one in inputs]
+    blocks += [["[[also_read]]", *_lines(one)] for one in also_read]
     blocks.append(["[output]", *_lines(output)])
     blocks += [[f"[{name}]", *_lines(table)] for name, table in tables.items()]
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"

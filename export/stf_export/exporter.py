@@ -280,10 +280,18 @@ def _seam(graph: Oracle, contract: Contract, rule: TileRule) -> float:
     world = scene_tile(contract, Shape(rule.height + shift, rule.width + shift))
     figure = seam(graph, contract, world, tile, shift, rule.halo)
     if rule.mode == "exact" and figure > _LARGEST_SEAM:
+        got, allowed = f"{figure:.2g} of the output's range", f"{_LARGEST_SEAM:.2g}"
+        if contract.tile.halo is not None:
+            raise ExportError(
+                f"Tiles shifted by {shift} disagree outside of the halo that the contract states ({rule.halo})",
+                got=got,
+                allowed=allowed,
+                fix="State another halo or stride, or leave both out to have them measured",
+            )
         raise ExportError(
             f"At {tile} pixels the graph is not what was measured on smaller tiles: overlapping tiles disagree",
-            got=f"{figure:.2g} of the output's range",
-            allowed=f"{_LARGEST_SEAM:.2g}",
+            got=got,
+            allowed=allowed,
             fix="Fix the size in the contract ([tile] size = ...), so that it is measured at that size",
         )
     return figure

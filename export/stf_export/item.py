@@ -104,7 +104,7 @@ def _now() -> dt.datetime:
 
 
 def _description(spec: ModelSpec) -> str:
-    wants = ", ".join(spec.roles)
+    wants = ", ".join((*spec.roles, *(r.role for r in spec.also_read)))
     source = f" {spec.source}" if spec.source else ""
     return f"Spatiotemporal fusion network {spec.network}: predicts the fine image at t2 from {wants}.{source}"
 

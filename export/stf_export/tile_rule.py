@@ -65,6 +65,12 @@ def tile_rule(measured: Measured, contract: Contract, tile: Shape) -> TileRule:
             allowed=f"multiples of {measured.stride} from {smallest}",
             fix=f"--tile {works}",
         )
+    if contract.tile.halo is not None and min(sides) - shared <= measured.stride:
+        raise TilePlanError(
+            "A stated halo is checked on two tiles, and their cores must overlap by a pixel at least",
+            got=f"{tile}, halo {measured.halo} on both sides, stride {measured.stride}",
+            allowed=f"tiles from {shared + measured.stride + 1}",
+        )
     because = measured.because
     if blend and measured.mode == "exact":
         because = ("asked for in the contract",)
@@ -75,6 +81,7 @@ def tile_rule(measured: Measured, contract: Contract, tile: Shape) -> TileRule:
         halo=0 if blend else measured.halo,
         mode="blend" if blend else "exact",
         overlap=overlap,
+        predicts=contract.tile.predicts,
         because=because,
     )
 
@@ -82,9 +89,10 @@ def tile_rule(measured: Measured, contract: Contract, tile: Shape) -> TileRule:
 def overlap_cost(rule: TileRule) -> float:
     """Pixels computed over pixels kept, on a scene of many tiles."""
     shared = rule.overlap if rule.mode == "blend" else 2 * rule.halo
+    unseen = 2 * rule.halo if rule.predicts == "core" else 0
     cost = 1.0
     for side in (rule.height, rule.width):
-        cost *= side / ((side - shared) // rule.stride * rule.stride)
+        cost *= (side - unseen) / ((side - shared) // rule.stride * rule.stride)
     return cost
 
 

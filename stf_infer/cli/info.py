@@ -11,7 +11,7 @@ from ._verb import Report, verb
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
-    from ..spec import InputSpec, TileRule, Values
+    from ..spec import InputSpec, RasterSpec, TileRule, Values
 
 
 @click.command(short_help="Show what a bundle wants and gives.")
@@ -59,6 +59,9 @@ def _show(console: Any, bundle: Bundle) -> None:
     for one in spec.inputs:
         shape = " x ".join(map(str, spec.tensor_shape(one)))
         rasters.add_row(one.role, ", ".join(one.bands), _grid_words(one), *_unit_and_value(one), shape)
+    for raster in spec.also_read:
+        what = (_grid_words(raster), raster.values.unit, "only for numbers of the scene", "")
+        rasters.add_row(raster.role, ", ".join(raster.bands), *what)
     out, shape = spec.output, " x ".join(map(str, spec.output_shape))
     rasters.add_row("[bold]fine_t2[/]", ", ".join(out.bands), "fine", out.values.unit, _value_words(out.values), shape)
     console.print(rasters)
@@ -100,10 +103,11 @@ def _facts(data: dict[str, Any], tile: TileRule) -> list[tuple[str, str]]:
 
 def _tile_words(tile: TileRule) -> str:
     how = f"halo {tile.halo}: tiled equals untiled" if tile.mode == "exact" else f"blended over {tile.overlap} pixels"
-    return f"{tile.height} x {tile.width}, origins at multiples of {tile.stride}, {how}"
+    border = "; only the core is predicted" if tile.predicts == "core" else ""
+    return f"{tile.height} x {tile.width}, origins at multiples of {tile.stride}, {how}{border}"
 
 
-def _grid_words(one: InputSpec) -> str:
+def _grid_words(one: RasterSpec) -> str:
     return f"coarse to fine, {one.from_coarse}" if one.from_coarse else one.grid
 
 

@@ -7,13 +7,14 @@ from typing import get_args
 
 import pytest
 from click.testing import CliRunner
+from pydantic import ValidationError
 
 from stf_export import networks
 from stf_export.contract import Contract, TileWish
 from stf_export.contract_toml import template, to_toml
 from stf_infer.cli import main
 from stf_infer.errors import ContractError
-from stf_infer.spec import InputSpec, OutputSpec, ScalarRule, SceneStatistic, TileRule, Values
+from stf_infer.spec import InputSpec, OutputSpec, RasterSpec, ScalarRule, SceneStatistic, TileRule, Values
 from support import REPOSITORY
 from tiny_networks import contract_for
 
@@ -36,22 +37,27 @@ def test_the_template_is_a_contract(tmp_path):
 
 def test_what_the_template_comments_out_is_valid_too(tmp_path):
     lines = template().splitlines()
-    commented = [line[2:] for line in lines if line.startswith(("# size", "# overlap", "# from_coarse"))]
-    assert len(commented) == 3
+    starts = ("# size", "# halo", "# stride", "# predicts", "# from_coarse")
+    commented = [line[2:] for line in lines if line.startswith(starts)]
+    assert len(commented) == len(starts)
     text = "\n".join(line[2:] if line[2:] in commented else line for line in lines).replace('"coarse"', '"fine"')
     contract = read(text, tmp_path)
-    assert contract.tile == TileWish(size=256, overlap=64)
+    assert contract.tile == TileWish(size=256, halo=32, stride=1, predicts="core")
     assert contract.inputs[0].from_coarse == "align-corners"
 
 
 def test_the_number_of_the_scene_that_the_template_comments_out_is_valid(tmp_path):
     head, block = template().split("# [[input]]\n", 1)
-    block, tail = block.split("\n\n", 1)
-    block = "[[input]]\n" + "\n".join(line.removeprefix("# ") for line in block.splitlines())
-    three = block.replace('"coarse_t3"', '"coarse_t2"')  # the template has no third date
-    contract = read(f"{head}{three}\n\n{tail}", tmp_path)
+    scalar, more, tail = block.split("\n\n", 2)
+    uncommented = [line.removeprefix("# ") for line in f"{scalar}\n{more}".splitlines()]
+    (remark,) = [line for line in uncommented if line.startswith("A raster that is no input")]
+    text = "\n".join(["[[input]]", *(line for line in uncommented if line != remark)])
+    contract = read(f"{head}{text}\n\n{tail}", tmp_path)
     assert contract.inputs[-1].grid == "scene"
-    assert contract.measured("net", TileRule(height=256, width=256, stride=16)).scalars == contract.inputs[-1:]
+    spec = contract.measured("net", TileRule(height=256, width=256, stride=16))
+    assert spec.scalars == contract.inputs[-1:]
+    assert [r.role for r in spec.rasters] == ["coarse_t1", "fine_t1", "coarse_t2", "coarse_t3"]
+    assert spec.also_read == contract.also_read
 
 
 def test_the_template_names_every_field_and_every_choice():
@@ -59,6 +65,7 @@ def test_the_template_names_every_field_and_every_choice():
     fields = {
         *(set(Contract.model_fields) - {"inputs"}),
         *InputSpec.model_fields,
+        *RasterSpec.model_fields,
         *OutputSpec.model_fields,
         *Values.model_fields,
         *TileWish.model_fields,
@@ -71,6 +78,7 @@ def test_the_template_names_every_field_and_every_choice():
         (InputSpec, "resampling"),
         (InputSpec, "from_coarse"),
         (TileWish, "mode"),
+        (TileWish, "predicts"),
     ):
         annotation = model.model_fields[field].annotation
         choices = [c for a in (annotation, *get_args(annotation)) for c in get_args(a) if isinstance(c, str)]
@@ -80,8 +88,12 @@ def test_the_template_names_every_field_and_every_choice():
 
 def test_the_contract_in_the_documentation_is_one(tmp_path):
     text = (REPOSITORY / "docs" / "contract.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
-    assert read(block, tmp_path).output.tensor == "prediction"
+    *parts, whole = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert read(whole, tmp_path).output.tensor == "prediction"
+    contract = read("\n".join([whole, *parts]), tmp_path)
+    assert contract.inputs[-1].statistic is not None
+    assert contract.also_read[0].role in contract.inputs[-1].statistic.of
+    assert contract.tile.halo == 32
 
 
 def test_the_verb_prints_the_template_as_it_is():
@@ -91,7 +103,7 @@ def test_the_verb_prints_the_template_as_it_is():
     assert json.loads(call("--template", "--json").stdout) == {"toml": template()}
 
 
-@pytest.mark.parametrize("name", ["dcstfn", "edcstfn", "stfnet"])
+@pytest.mark.parametrize("name", ["dcstfn", "edcstfn", "stfnet", "densestf"])
 def test_the_verb_prints_the_contract_of_a_network(name, tmp_path):
     result = call("--network", name, "--bands", "red,nir")
     assert result.exit_code == 0
@@ -136,6 +148,14 @@ def test_any_contract_survives_its_own_text(tmp_path):
         }
     )
     assert read(to_toml(contract), tmp_path) == contract
+
+
+@pytest.mark.parametrize(
+    "wish", [{"stride": 2}, {"predicts": "core"}, {"halo": 3, "mode": "blend"}, {"halo": -1}, {"halo": 0, "stride": 0}]
+)
+def test_wishes_that_contradict_each_other_are_refused(wish):
+    with pytest.raises(ValidationError):
+        TileWish(**wish)
 
 
 @pytest.mark.parametrize(

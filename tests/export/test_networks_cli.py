@@ -38,7 +38,7 @@ def test_every_network_is_listed_with_its_paper_and_options(listed):
         ("unetlstm", "image", ""),
         ("stfdiff", "definition only", "sampler"),
         ("mgsfformer", "definition only", "no rasters"),
-        ("densestf", "not exportable yet", "fine_mean, coarse_mean"),
+        ("densestf", "image", ""),
     ],
 )
 def test_status(listed, name, status, reason):
@@ -56,6 +56,15 @@ def test_grids_and_tiles_are_those_of_the_contract(listed):
     assert {"temporal_weight": "scene"}.items() <= {i["role"]: i["grid"] for i in listed["stfnet"]["inputs"]}.items()
     assert (listed["swinstfm"]["tile"], listed["swinstfm"]["mode"]) == (256, "blend")
     assert listed["edcstfn"]["tile"] == "auto"
+
+
+def test_rasters_that_are_only_read_are_listed_too(listed):
+    rows = {i["role"]: i for i in listed["densestf"]["inputs"]}
+    assert [role for role, i in rows.items() if i["only_read"]] == ["fine_t3", "coarse_t3"]
+    assert rows["fine_mean"]["statistic"] == {"rule": "mean-of-dates", "of": ["fine_t1", "fine_t3"]}
+    shown = call("densestf").stdout
+    assert "fine_mean: a number for the whole scene, mean-of-dates of fine_t1, fine_t3; blue" in shown
+    assert "fine_t3: fine grid, read only for a number of the scene; blue" in shown
 
 
 def test_a_person_sees_a_line_for_each_network(listed):

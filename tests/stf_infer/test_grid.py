@@ -17,6 +17,7 @@ from stf_infer.grid import Shape, TileAxis, TilePlan, Window, ceil_to
 from stf_infer.spec import TileRule
 
 MODES = ("exact", "blend")
+PREDICTS = ("tile", "core")
 
 
 @st.composite
@@ -27,9 +28,10 @@ def axes(draw: Any, mode: str | None = None) -> TileAxis:
     size = stride * draw(st.integers(1, 12))
     halo = draw(st.integers(0, 12)) if mode == "exact" else 0
     overlap = draw(st.integers(0, size)) if mode == "blend" else 0
+    predicts = draw(st.sampled_from(PREDICTS)) if mode == "exact" else "tile"
     length = draw(st.integers(1, 300))
     try:
-        return TileAxis(length, size, stride, halo, mode, overlap)
+        return TileAxis(length, size, stride, halo, mode, overlap, predicts)
     except TilePlanError:
         assume(False)
         raise
@@ -54,24 +56,27 @@ def test_cores_partition_the_scene(axis):
 @given(axes())
 def test_origins_are_multiples_of_the_stride_and_cover_the_scene(axis):
     origins = axis.origins
-    assert origins[0] == 0
+    assert origins[0] == -axis.margin
     assert all(o % axis.stride == 0 for o in origins)
     assert all(0 < b - a <= axis.step for a, b in pairwise(origins))
-    assert origins[-1] + axis.size == axis.padded
-    assert axis.padded >= axis.length
-    assert axis.padded == axis.size or axis.padded - axis.length < axis.stride
+    assert origins[-1] + axis.size == axis.padded - axis.margin
+    beyond = axis.halo if axis.predicts == "core" else 0
+    needed = axis.margin + axis.length + beyond
+    assert 0 <= axis.margin - beyond < axis.stride
+    assert axis.padded >= needed
+    assert axis.padded == axis.size or axis.padded - needed < axis.stride
 
 
 @many
 @given(axes(mode="exact"))
 def test_every_core_pixel_has_its_halo(axis):
-    """Towards the tile's inner edges; at the scene's own border there is none to have."""
+    """Towards the tile's inner edges; at the scene's own border only where the graph predicts its core only."""
     for index, (origin, (start, stop)) in enumerate(zip(axis.origins, axis.cores, strict=True)):
         assert origin <= start
         assert stop <= origin + axis.size
-        if index > 0:
+        if index > 0 or axis.predicts == "core":
             assert start - origin >= axis.halo
-        if index + 1 < len(axis):
+        if index + 1 < len(axis) or axis.predicts == "core":
             assert origin + axis.size - stop >= axis.halo
 
 
@@ -91,8 +96,9 @@ def test_weights_of_all_tiles_sum_to_one_at_every_pixel(axis):
         assert weights.shape == (axis.size,)
         assert weights.dtype == np.float32
         assert (weights >= 0).all()
-        total[origin : origin + axis.size] += weights
-    np.testing.assert_allclose(total[: axis.length], 1, atol=1e-6)
+        first = origin + axis.margin
+        total[first : first + axis.size] += weights
+    np.testing.assert_allclose(total[axis.margin :][: axis.length], 1, atol=1e-6)
 
 
 @many
@@ -118,6 +124,15 @@ def test_the_drawing_of_the_module():
     assert axis.origins == (0, 4, 8, 12)
     assert axis.cores == ((0, 6), (6, 10), (10, 14), (14, 20))
     assert TileAxis(19, 8, halo=2).origins == (0, 4, 8, 11)  # shifted back
+
+
+def test_tiles_of_a_graph_that_predicts_its_core_reach_past_the_scene():
+    """Tile 8, halo 3, scene 5: cores of two pixels; with a stride of 2 the margin is a whole stride."""
+    axis = TileAxis(5, 8, halo=3, predicts="core")
+    assert axis.origins == (-3, -1, 0)
+    assert axis.cores == ((0, 2), (2, 4), (4, 5))
+    assert TileAxis(5, 8, stride=2, halo=3, predicts="core").origins == (-4, -2, 0)
+    assert TilePlan(axis, axis).overlap_cost == 9 * 4 / 25
 
 
 @settings(max_examples=150, deadline=None)
@@ -148,7 +163,8 @@ def test_a_plan_is_the_product_of_its_axes(y, x):
     assert (owners == 1).all()
     assert [t.iy for t in tiles] == sorted(t.iy for t in tiles)
     assert plan.padded == Shape(y.padded, x.padded)
-    assert plan.overlap_cost == pytest.approx(len(plan) * plan.tile.pixels / plan.scene.pixels)
+    computed = [axis.size - 2 * axis.halo * (axis.predicts == "core") for axis in (y, x)]
+    assert plan.overlap_cost == pytest.approx(len(plan) * np.prod(computed) / plan.scene.pixels)
     assert plan.overlap_cost >= 1
 
 
@@ -210,6 +226,7 @@ def test_a_tile_is_a_multiple_of_the_stride(size, stride):
 def test_the_modes_tested_here_are_all_there_are():
     annotation = TileRule.model_fields["mode"].annotation
     assert get_args(annotation) == get_args(Literal["exact", "blend"]) == MODES
+    assert get_args(TileRule.model_fields["predicts"].annotation) == PREDICTS
 
 
 # Small things --------------------------------------------------------------------------------------------

@@ -57,6 +57,25 @@ def only_fine(function: Function) -> Function:
 # Tiled equals untiled ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("tile", "stride"), [(11, 1), (32, 1), (16, 4), (64, 4)])
+@pytest.mark.parametrize("shape", [(45, 61), (7, 30)])
+@pytest.mark.parametrize("batch", [1, 5])
+def test_a_network_that_predicts_its_core_only_sees_the_scene_mirrored(tile, stride, shape, batch):
+    def core_only(image):
+        blurred = box_blur(5)(image)
+        out = np.full_like(blurred, np.nan)
+        out[..., 5:-5, 5:-5] = blurred[..., 5:-5, 5:-5]
+        return out
+
+    given = inputs(*shape)
+    rule = {"coarse_grid": "fine", "stride": stride, "halo": 5, "predicts": "core"}
+    result = fuse(only_fine(core_only), given, tile, tile_batch=batch, **rule)
+    around = np.pad(given["fine_t1"].data, ((0, 0), (5, 5), (5, 5)), mode="symmetric")
+    np.testing.assert_allclose(result.array, box_blur(5)(around[None])[0, :, 5:-5, 5:-5], atol=1e-6)
+    part = fuse(only_fine(core_only), given, tile, aoi=aoi(4, shape[0], 3, 20), **rule)
+    np.testing.assert_array_equal(part.array, result.array[:, 4:, 3:20])
+
+
 @pytest.mark.parametrize("tile", [16, 28, 52])
 @pytest.mark.parametrize("shape", [(61, 83), (53, 131), (97, 40)])
 @pytest.mark.parametrize("radius", [0, 2, 5])

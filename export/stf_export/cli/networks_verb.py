@@ -13,6 +13,8 @@ from stf_infer.cli._verb import Report, verb
 if TYPE_CHECKING:
     from torch import nn
 
+    from stf_infer.spec import RasterSpec, SceneStatistic
+
     from ..contract import Contract
     from ..networks.base import FusionNetwork
 
@@ -96,10 +98,22 @@ def _left_open(module: nn.Module, contract: Contract) -> list[str]:
 def _inputs(network: FusionNetwork, contract: Contract | None) -> list[dict[str, Any]]:
     if contract is None:
         names = inspect.signature(network.forward).parameters
-        return [{"role": name, "grid": None, "from_coarse": None, "bands": None} for name in names]
-    return [
-        {"role": i.role, "grid": i.grid, "from_coarse": i.from_coarse, "bands": list(i.bands)} for i in contract.inputs
-    ]
+        return [_listed(name) for name in names]
+    only_read = [_listed(r.role, r, only_read=True) for r in contract.also_read]
+    return [*(_listed(i.role, i, statistic=i.statistic) for i in contract.inputs), *only_read]
+
+
+def _listed(
+    role: str, raster: RasterSpec | None = None, *, statistic: SceneStatistic | None = None, only_read: bool = False
+) -> dict[str, Any]:
+    return {
+        "role": role,
+        "grid": raster and raster.grid,
+        "from_coarse": raster and raster.from_coarse,
+        "bands": raster and list(raster.bands),
+        "statistic": statistic and statistic.model_dump(mode="json"),
+        "only_read": only_read,
+    }
 
 
 def _show_all(console: Any, listed: list[dict[str, Any]]) -> None:
@@ -109,7 +123,8 @@ def _show_all(console: Any, listed: list[dict[str, Any]]) -> None:
     for row in listed:
         table.add_row(row["name"], row["family"], _roles(row), _tile(row), row["status"])
     console.print(table)
-    console.print("* on the coarse grid  ** a number for the whole scene", markup=False, highlight=False)
+    legend = "* on the coarse grid  ** a number for the whole scene  *** read only for such a number"
+    console.print(legend, markup=False, highlight=False)
     console.print("One of them with paper and options: stf-infer networks NAME", markup=False, highlight=False)
 
 
@@ -129,17 +144,20 @@ def _show_one(console: Any, row: dict[str, Any]) -> None:
 
 
 def _roles(row: dict[str, Any]) -> str:
-    """Roles in one cell; a star marks the coarse grid, two a number of the whole scene."""
+    """Roles in one cell; a star marks the coarse grid, two a number of the whole scene, three what is only read."""
     marks = {"coarse": "*", "scene": "**"}
-    return " ".join(i["role"] + marks.get(i["grid"], "") for i in row["inputs"])
+    return " ".join(i["role"] + ("***" if i["only_read"] else marks.get(i["grid"], "")) for i in row["inputs"])
 
 
 def _where(given: dict[str, Any]) -> str:
     if given["grid"] is None:
         return ""
     through = f", interpolated from the coarse grid ({given['from_coarse']})" if given["from_coarse"] else ""
-    places = {"scene": "a number for the whole scene"}
-    return f": {places.get(given['grid'], given['grid'] + ' grid')}{through}; {', '.join(given['bands'])}"
+    place = f"{given['grid']} grid"
+    if given["statistic"]:
+        place = f"a number for the whole scene, {given['statistic']['rule']} of {', '.join(given['statistic']['of'])}"
+    only = ", read only for a number of the scene" if given["only_read"] else ""
+    return f": {place}{through}{only}; {', '.join(given['bands'])}"
 
 
 def _tile(row: dict[str, Any]) -> str:

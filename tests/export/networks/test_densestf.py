@@ -5,15 +5,19 @@ import copy
 import inspect
 import zlib
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
+import stf_infer
 from golden_support import keys_of, published_keys
-from stf_export import networks
-from stf_export.networks import scene_scalars
+from stf_export import export_module, networks
+from stf_export.contract import TileWish
 from stf_export.networks.cnn.densestf import LAYERS, PATCH, DenseSTF, _pixel
+from stf_export.networks.scene_scalars import densestf_level
 from stf_infer.errors import ExportError
+from stf_infer.spec import TileRule
 
 ROLES = ("fine_t1", "coarse_t1", "coarse_t2")
 MEANS = ("fine_mean", "coarse_mean")
@@ -52,7 +56,7 @@ def test_land_cover_is_one_more_channel_and_one_more_input():
         network = networks.create("densestf", bands=4, land_cover=True)
     assert keys_of(network)["input/input_conv7x7/kernel"] == (7, 7, 13, 32)
     assert tuple(inspect.signature(network.forward).parameters) == (*ROLES, "land_cover", *MEANS)
-    assert tuple(i.role for i in network.contract().inputs) == (*ROLES, "land_cover")
+    assert tuple(i.role for i in network.contract().inputs) == (*ROLES, "land_cover", *MEANS)
     assert copy.deepcopy(network).contract() == network.contract()
 
 
@@ -159,21 +163,47 @@ def test_what_neighbouring_patches_share_shrinks_to_nothing_in_the_first_block()
         assert int(free.sum()) == max(0, 29 - 2 * k) ** 2, name
 
 
-def test_contract_and_scene_scalars():
+def test_contract():
     with torch.device("meta"):
         network = networks.create("densestf", core=16)
         contract = network.contract()
         again = networks.create(contract.network, bands=network.bands, **contract.options)
     assert again.contract() == contract
-    assert tuple(i.role for i in contract.inputs) == ROLES
-    assert {i.values.scale for i in (*contract.inputs, contract.output)} == {1 / 0.6}
-    assert contract.tile.size == 16 + 64
-    for scalar in network.scene_scalars:
-        rule = getattr(scene_scalars, scalar.rule)
-        assert tuple(inspect.signature(rule).parameters)[:-1] == scalar.needs
-        assert scalar.role in inspect.signature(network.forward).parameters
+    assert tuple(i.role for i in contract.inputs) == (*ROLES, *MEANS)
+    spec = contract.measured("net", TileRule(height=80, width=80, halo=32, predicts="core"))
+    assert {r.values.scale for r in (*spec.rasters, spec.output)} == {1 / 0.6}
+    assert [r.role for r in spec.rasters] == [*ROLES, "fine_t3", "coarse_t3"]
+    assert {s.role: s.statistic.of for s in spec.scalars} == {
+        "fine_mean": ("fine_t1", "fine_t3"),
+        "coarse_mean": ("coarse_t1", "coarse_t2", "coarse_t3"),
+    }
+    assert contract.tile == TileWish(size=16 + 64, halo=32, stride=1, predicts="core")
     assert network.bands_of(network.state_dict()) == 6
     assert network.bands_of({}) is None
+
+
+def test_a_scene_in_tiles_is_the_scene_at_once(network: DenseSTF, tmp_path):
+    """Of the bundle, on a scene smaller than a tile; levels are those of the scene, its border is mirrored."""
+    bundle = export_module(network.for_export(), network.contract(), out=tmp_path / "densestf.stf")
+    assert bundle.properties["stf:notes"] == []
+    rng = np.random.default_rng(5)
+    roles = (*ROLES, "fine_t3", "coarse_t3")
+    scene = {role: rng.uniform(0, 0.6, (2, 5, 8)).astype(np.float32) for role in roles}
+    with stf_infer.open(bundle.path, engine="onnxruntime-cpu") as model:
+        result = model.fuse(tile_batch=4, **scene)
+    assert (result.tiles, result.skipped_tiles) == (3 * 4, 0)
+    seen = {role: torch.from_numpy(image / 0.6) for role, image in scene.items()}
+    levels = {
+        mean: torch.from_numpy(densestf_level(*(seen[role] for role in dates))).float()[None, :, None, None]
+        for mean, dates in network.levels.items()
+    }
+    around = {
+        role: torch.from_numpy(np.pad(seen[role], ((0, 0), (32, 31), (32, 31)), mode="symmetric"))[None]
+        for role in ROLES
+    }
+    with torch.no_grad():
+        right = network(**around, **levels)[0].numpy() * 0.6
+    np.testing.assert_allclose(result.array, right, atol=2e-5 * np.ptp(right))
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from stf_export.networks.scene_scalars import (
-    densestf_coarse_mean,
-    densestf_fine_mean,
-    stfmlp_alpha,
-    stfnet_temporal_weight,
-)
+from stf_export.networks.scene_scalars import densestf_level, stfmlp_alpha, stfnet_temporal_weight
 from stf_infer.scene_scalars import SWITCH, Means, switched_weight
 
 
@@ -83,9 +78,8 @@ def test_only_valid_pixels_count():
     for image in spoilt:
         image[:, ~valid] = np.nan
     kept = [image[:, valid][:, None] for image in (one, two, three)]
-    for rule in (stfnet_temporal_weight, stfmlp_alpha, densestf_coarse_mean):
-        np.testing.assert_array_equal(rule(*spoilt, valid), rule(*kept))
-    np.testing.assert_array_equal(densestf_fine_mean(*spoilt[:2], valid), densestf_fine_mean(*kept[:2]))
+    for rule in (stfnet_temporal_weight, stfmlp_alpha, densestf_level):
+        np.testing.assert_array_equal(rule(*spoilt, valid=valid), rule(*kept))
 
 
 def test_means_of_blocks_are_the_means_of_the_scene():
@@ -101,10 +95,10 @@ def test_means_of_blocks_are_the_means_of_the_scene():
     assert (Means.of(images, np.zeros((8, 4))).band(0) == 0).all()
 
 
-def test_densestf_levels():
-    np.testing.assert_allclose(densestf_fine_mean(constant(0.1, 0.2), constant(0.3, 0.6)), [0.2, 0.4], atol=1e-7)
-    got = densestf_coarse_mean(constant(0.1), constant(0.2), constant(0.6))
-    np.testing.assert_allclose(got, [0.3], atol=1e-7)
+def test_densestf_takes_the_mean_of_any_number_of_dates():
+    np.testing.assert_allclose(densestf_level(constant(0.1, 0.2), constant(0.3, 0.6)), [0.2, 0.4], atol=1e-7)
+    np.testing.assert_allclose(densestf_level(constant(0.1), constant(0.2), constant(0.6)), [0.3], atol=1e-7)
+    np.testing.assert_allclose(densestf_level(constant(0.7)), [0.7], atol=1e-7)
 
 
 def test_needs_no_torch():

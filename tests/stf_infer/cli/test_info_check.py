@@ -11,7 +11,7 @@ from handmade_bundle import make_bundle
 from stf_infer import golden
 from stf_infer.cli import main
 from stf_infer.engines import EngineInfo
-from stf_infer.spec import Values
+from stf_infer.spec import InputSpec, ModelSpec, RasterSpec, SceneStatistic, Values
 
 
 @pytest.fixture
@@ -62,6 +62,26 @@ def test_info_says_why_tiles_are_blended_and_how_values_are_scaled(tmp_path):
         "coarse to fine, align-corners",
         "kelvin",
         "x 0.02 -5, clipped to 200..",
+    ):
+        assert word in text
+
+
+def test_info_shows_what_is_only_read(tmp_path):
+    spec = make_spec(32, halo=4, predicts="core", coarse_grid="fine")
+    level = InputSpec(
+        role="level",
+        tensor="level",
+        bands=("red", "nir"),
+        grid="scene",
+        statistic=SceneStatistic(rule="mean-of-dates", of=("fine_t1", "fine_t3")),
+    )
+    also_read = (RasterSpec(role="fine_t3", bands=("red", "nir")),)
+    spec = ModelSpec(**{**spec.model_dump(), "inputs": (*spec.inputs, level), "also_read": also_read})
+    text = " ".join(call("info", make_bundle(tmp_path / "net.stf", spec)).stdout.split())
+    for word in (
+        "mean-of-dates of fine_t1, fine_t3",
+        "fine_t3 red, nir fine reflectance only for numbers of the scene",
+        "only the core is predicted",
     ):
         assert word in text
 

@@ -10,8 +10,8 @@ Comparisons. IEEE Transactions on Geoscience and Remote Sensing 60, 1-18, 2022.
 
 The patch of a pixel holds 32 rows above and 31 below it, and as many columns. Convolutions are weight-normalised
 (Salimans, Kingma: arXiv:1602.07868, equation 2); a dense layer is 3x3 to 192 features, ReLU, 3x3 to 32, put behind
-what came in. The levels taken off and added are means of the whole scene, inputs of the graph
-(:func:`stf_export.networks.scene_scalars.densestf_fine_mean` and ``densestf_coarse_mean``).
+what came in. The levels taken off and added are means of the whole scene over its dates, the second reference date
+included, and inputs of the graph (:func:`stf_export.networks.scene_scalars.densestf_level`).
 
 **Cost.** Every pixel is a run of the network: 6.09e9 multiplications, 12.2 GFLOP. There is no exact way to share
 them between pixels that would pay. Every convolution pads the patch with zeros, and after the 14th of the first
@@ -34,11 +34,10 @@ from torch import nn
 from torch.nn import functional
 
 from stf_infer.errors import ExportError
-from stf_infer.spec import InputSpec, OutputSpec, Values
+from stf_infer.spec import InputSpec, OutputSpec, RasterSpec, SceneStatistic, Values
 
 from ...contract import Contract, TileWish
 from ..base import About, FusionNetwork, one_of
-from ..scene_scalars import SceneScalar
 
 PATCH = 64
 BEFORE, AFTER = 32, 31  # rows (and columns) of a patch before and after its pixel
@@ -87,15 +86,16 @@ class DenseSTF(FusionNetwork):
         options={
             "land_cover": "whether a land-cover map is one more input (default False)",
             "layers": "dense layers of the four blocks (default 8, 12, 16, 6)",
-            "core": "rows and columns that a tile predicts (default 8); the tile is 64 larger",
+            "core": "rows and columns that a tile predicts, from 2 for a bundle (default 8); the tile is 64 larger",
             "ratio": "coarse pixel over fine pixel (default 16)",
         },
     )
     roles: ClassVar[tuple[str, ...]] = ("fine_t1", "coarse_t1", "coarse_t2")
-    scene_scalars: ClassVar[tuple[SceneScalar, ...]] = (
-        SceneScalar("fine_mean", "densestf_fine_mean", "band", ("fine_t1", "fine_t3")),
-        SceneScalar("coarse_mean", "densestf_coarse_mean", "band", ("coarse_t1", "coarse_t2", "coarse_t3")),
-    )
+    # The levels that are taken off: of which rasters, some of them no inputs of the network.
+    levels: ClassVar[dict[str, tuple[str, ...]]] = {
+        "fine_mean": ("fine_t1", "fine_t3"),
+        "coarse_mean": ("coarse_t1", "coarse_t2", "coarse_t3"),
+    }
 
     def __new__(cls, *_: Any, land_cover: bool = False, **__: Any) -> DenseSTF:
         """An instance of the class whose ``forward`` has the right roles."""
@@ -151,9 +151,9 @@ class DenseSTF(FusionNetwork):
         return _Tiles(self)
 
     def contract(self) -> Contract:
-        """All images on the fine grid, reflectance / 0.6; the scene scalars are told by ``scene_scalars``.
+        """All images on the fine grid, reflectance / 0.6; the levels are numbers of the scene.
 
-        The halo is 32 by definition of the patch; there is nothing to blend.
+        fine_t3 and coarse_t3 are read for them and reach no tile. The halo is 32 by definition of the patch.
         """
         values = Values(scale=1 / BRIGHT)
         inputs = [InputSpec(role=role, tensor=role, bands=self.bands, values=values) for role in self.roles]
@@ -164,12 +164,17 @@ class DenseSTF(FusionNetwork):
                     role="land_cover", tensor="land_cover", bands=("land_cover",), resampling="nearest", values=unitless
                 )
             )
+        for level, dates in self.levels.items():
+            statistic = SceneStatistic(rule="mean-of-dates", of=dates)
+            inputs.append(InputSpec(role=level, tensor=level, bands=self.bands, grid="scene", statistic=statistic))
+        unseen = [role for dates in self.levels.values() for role in dates if role not in self.roles]
         return Contract(
             network="densestf",
             ratio=self.ratio,
             inputs=tuple(inputs),
+            also_read=tuple(RasterSpec(role=role, bands=self.bands, values=values) for role in unseen),
             output=OutputSpec(tensor="fine_t2", bands=self.bands, values=values),
-            tile=TileWish(size=self.core + PATCH),
+            tile=TileWish(size=self.core + PATCH, halo=BEFORE, stride=1, predicts="core"),
             options={
                 "land_cover": self.land_cover,
                 "layers": list(self.layers),
