@@ -10,10 +10,10 @@ ranges of seeds that do not overlap (``stf_infer.datasets``), and none holds the
 from __future__ import annotations
 
 import argparse
-import copy
 import os
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,33 +21,27 @@ import numpy as np
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait do not keep a shared core busy
 
 import torch
+from _training import (
+    BANDS,
+    RIM,
+    SPREAD,
+    Average,
+    Batch,
+    crops,
+    on_fine_grid,
+    report,
+    similarity,
+    training_scene,
+    unseen,
+)
 from safetensors.torch import load_file, save_file
 
 from stf_export.networks import create
-from stf_infer.baselines import add_coarse_change, copy_reference, interpolate_coarse
-from stf_infer.datasets import (
-    TEST_SEEDS,
-    TRAINING_SEEDS,
-    VALIDATION_SEEDS,
-    Change,
-    LandCover,
-    Scene,
-    procedural_scene,
-)
-from stf_infer.metrics import evaluate
-
-BANDS = ("blue", "green", "red", "nir")
-SIDE, RATIO = 512, 16
-# How far each band changes in a season [reflectance]: makes the bands count alike in the loss.
-SPREAD = torch.tensor([0.02, 0.02, 0.05, 0.10])[:, None, None]
+from stf_infer.datasets import TEST_SEEDS, TRAINING_SEEDS, VALIDATION_SEEDS, Scene
 
 # Share of the steps, share of the peak rate, and Charbonnier's constant in units of SPREAD: the loss is a square below
 # the constant and an absolute value above. First sharp (absolute errors), then a shorter phase that lowers the RMSE.
 PHASES = ((10 / 13, 1.0, 0.01), (3 / 13, 0.5, 0.5))
-
-STEADY = (LandCover.WATER, LandCover.NEEDLE, LandCover.TOWN)  # land that looks much the same all summer
-
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def main() -> None:
@@ -56,7 +50,7 @@ def main() -> None:
     if not args.reuse:
         started = time.time()
         scenes = [training_scene(seed) for seed in TRAINING_SEEDS[: args.scenes]]
-        held_out = [procedural_scene(seed, SIDE, SIDE, bands=BANDS) for seed in VALIDATION_SEEDS[:8]]
+        held_out = unseen(VALIDATION_SEEDS[:8])
         print(f"{len(scenes)} scenes made in {time.time() - started:.0f} s", flush=True)
         weights = train(args, scenes, held_out).state_dict()
         args.weights.parent.mkdir(parents=True, exist_ok=True)
@@ -66,9 +60,9 @@ def main() -> None:
     network = create("deltaweave", bands=list(BANDS))
     network.load_state_dict(load_file(args.weights))
     print(f"\nUnseen scenes ({TEST_SEEDS[0]} to {TEST_SEEDS[args.test - 1]}):")
-    unseen = [procedural_scene(seed, SIDE, SIDE, bands=BANDS) for seed in TEST_SEEDS[: args.test]]
-    report(network, unseen)
-    similarity(network, unseen)
+    scenes = unseen(TEST_SEEDS[: args.test])
+    figures(network, scenes)
+    similarity(scenes, {"network": partial(predict, network)})
     if args.bundle:
         from stf_export import export
 
@@ -96,39 +90,6 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-# Data ----------------------------------------------------------------------------------------------------
-
-
-def training_scene(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """``coarse_t1, fine_t1, coarse_t2, fine_t2``; every tenth scene has no abrupt change."""
-    scene = procedural_scene(seed, SIDE, SIDE, bands=BANDS, change=seed % 10 != 0)
-    return scene.coarse_t1, scene.fine_t1, scene.coarse_t2, scene.fine_t2
-
-
-def crops(rng: np.random.Generator, scenes: list[tuple[np.ndarray, ...]], batch: int, crop: int) -> Iterator[Batch]:
-    """Batches of random windows ``(N, C, crop, crop)``, flipped at random.
-
-    Windows are not turned: the footprint of the coarse sensor differs along and across its scan.
-    """
-    up = interpolate_coarse(np.eye(SIDE // RATIO, dtype=np.float32)[:, None], RATIO)[:, 0].T  # (SIDE, coarse)
-    while True:
-        parts: list[tuple[np.ndarray, ...]] = []
-        for number in rng.integers(len(scenes), size=batch):
-            coarse_t1, fine_t1, coarse_t2, fine_t2 = scenes[number]
-            y, x = rng.integers(0, SIDE - crop + 1, 2)
-            rows, columns = slice(y, y + crop), slice(x, x + crop)
-            c1 = up[rows] @ coarse_t1 @ up[columns].T
-            f1, f2 = fine_t1[:, rows, columns], fine_t2[:, rows, columns]
-            if rng.random() < 0.04:  # sometimes nothing has changed at all
-                c2, f2 = c1 + rng.normal(0, 0.001, (len(c1), 1, 1)).astype(np.float32), f1
-            else:
-                c2 = up[rows] @ coarse_t2 @ up[columns].T
-            flips = (slice(None), slice(None, None, rng.choice((-1, 1))), slice(None, None, rng.choice((-1, 1))))
-            parts.append(tuple(part[flips] for part in (c1, f1, c2, f2)))
-        c1, f1, c2, f2 = (torch.from_numpy(np.stack(images)) for images in zip(*parts, strict=True))
-        yield tuple(t.contiguous(memory_format=torch.channels_last) for t in (c1, f1, c2, f2))  # type: ignore[misc]
-
-
 # Training ------------------------------------------------------------------------------------------------
 
 
@@ -153,7 +114,7 @@ def train_phase(
 ) -> torch.nn.Module:
     """Charbonnier loss, AdamW, one cycle of the learning rate; returns the moving average of the weights."""
     network = network.train().to(memory_format=torch.channels_last)
-    average = copy.deepcopy(network).eval()
+    average = Average(network, 0.995)
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, rate, total_steps=steps, pct_start=0.08, final_div_factor=100
@@ -162,7 +123,7 @@ def train_phase(
     for step in range(1, steps + 1):
         coarse_t1, fine_t1, coarse_t2, fine_t2 = next(batches)
         error = (network(coarse_t1, fine_t1, coarse_t2) - fine_t2) / SPREAD
-        error = error[..., 8:-8, 8:-8]  # the rim of a crop lacks context that a scene has
+        error = error[..., RIM:-RIM, RIM:-RIM]
         moved = ((fine_t1 + coarse_t2 - coarse_t1 - fine_t2) / SPREAD).abs().mean((1, 2, 3))
         weight = 1 / (moved + 0.2)  # a quiet pair counts as much as one that changed a lot
         each = torch.sqrt(error * error + bend**2).mean((1, 2, 3))
@@ -172,15 +133,12 @@ def train_phase(
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        keep = min(0.995, step / (step + 20))
-        with torch.no_grad():
-            for mean, value in zip(average.parameters(), network.parameters(), strict=True):
-                mean.lerp_(value, 1 - keep)
+        average.follow(network)
         running = 0.98 * running + 0.02 * loss.item() if step > 1 else loss.item()
         if step % 300 == 0 or step == steps:
             print(f"step {step:5d}  {time.time() - started:4.0f} s  loss {running:.4f}", flush=True)
-            report(average, held_out)
-    return average.to(memory_format=torch.contiguous_format)
+            figures(average.network, held_out)
+    return average.network.to(memory_format=torch.contiguous_format)
 
 
 # Figures -------------------------------------------------------------------------------------------------
@@ -189,66 +147,23 @@ def train_phase(
 @torch.no_grad()
 def predict(network: torch.nn.Module, scene: Scene) -> np.ndarray:
     """The fine image at t2 of a whole scene, ``(C, H, W)`` reflectance."""
-    inputs = [
-        interpolate_coarse(scene.coarse_t1, RATIO),
-        scene.fine_t1,
-        interpolate_coarse(scene.coarse_t2, RATIO),
-    ]
-    return network(*(torch.from_numpy(image)[None] for image in inputs))[0].clamp(0, 1).numpy()
+    images = on_fine_grid(scene)
+    return network(**{role: torch.from_numpy(image)[None] for role, image in images.items()})[0].clamp(0, 1).numpy()
 
 
 @torch.no_grad()
 def same_date(network: torch.nn.Module, scene: Scene) -> float:
     """Mean squared difference to fine_t1 where the coarse sensor saw no change at all: what the network invents."""
-    coarse, fine = interpolate_coarse(scene.coarse_t1, RATIO), scene.fine_t1
-    inputs = (torch.from_numpy(image)[None] for image in (coarse, fine, coarse))
-    return float(((network(*inputs)[0].numpy() - fine) ** 2).mean())
+    images = on_fine_grid(scene)
+    coarse, fine = (torch.from_numpy(images[role])[None] for role in ("coarse_t1", "fine_t1"))
+    return float(((network(coarse, fine, coarse) - fine) ** 2).mean())
 
 
-def report(network: torch.nn.Module, scenes: list[Scene]) -> None:
-    """RMSE of each band over all scenes, against both baselines; also where little changes."""
-    squares: dict[str, list[np.ndarray]] = {"copy": [], "add": [], "network": []}
-    steady: dict[str, list[float]] = {"copy": [], "add": [], "network": []}
-    for scene in scenes:
-        calm = np.isin(scene.land_cover, STEADY) & (scene.change == Change.NONE)
-        for name, guess in guesses(network, scene).items():
-            squared = (guess - scene.fine_t2) ** 2
-            squares[name].append(squared.mean((1, 2)))
-            steady[name].append(float(squared[:, calm].mean()))
+def figures(network: torch.nn.Module, scenes: list[Scene]) -> None:
+    """Errors against both baselines, and what the network invents."""
+    report(scenes, {"network": partial(predict, network)})
     same = np.sqrt(np.mean([same_date(network, scene) for scene in scenes]))
-    rmse = {name: np.sqrt(np.mean(values, 0)) for name, values in squares.items()}
-    best = np.minimum(squares["copy"], squares["add"])
-    won = int((np.array(squares["network"]) < best).all(1).sum())
-    for name, values in rmse.items():
-        print(f"    {name:8s} " + "  ".join(f"{b} {v:.4f}" for b, v in zip(BANDS, values, strict=True)))
-    gain = 100 * (1 - rmse["network"] / np.minimum(rmse["copy"], rmse["add"]))
-    calm_rmse = "  ".join(f"{name} {np.sqrt(np.mean(values)):.4f}" for name, values in steady.items())
-    print(f"    lower by {'  '.join(f'{g:.0f} %' for g in gain)}; in all bands of {won} of {len(scenes)} scenes")
-    print(f"    water, needle forest and town: {calm_rmse}; the same date twice: {same:.4f}", flush=True)
-
-
-def similarity(network: torch.nn.Module, scenes: list[Scene]) -> None:
-    """Mean SSIM of the scenes, and in how many the network has the best one."""
-    ssim = np.array(
-        [
-            [
-                evaluate(guess, scene.fine_t2, data_range=1.0, ratio=RATIO, bands=BANDS).pooled["ssim"]
-                for guess in guesses(network, scene).values()
-            ]
-            for scene in scenes
-        ]
-    )
-    means = "  ".join(f"{name} {v:.4f}" for name, v in zip(("copy", "add", "network"), ssim.mean(0), strict=True))
-    print(f"    SSIM {means}; best in {(ssim.argmax(1) == 2).sum()} of {len(scenes)} scenes", flush=True)
-
-
-def guesses(network: torch.nn.Module, scene: Scene) -> dict[str, np.ndarray]:
-    """Both baselines and the network's prediction, ``(C, H, W)`` each."""
-    return {
-        "copy": copy_reference(scene.fine_t1),
-        "add": add_coarse_change(scene.fine_t1, scene.coarse_t1, scene.coarse_t2, RATIO),
-        "network": predict(network, scene),
-    }
+    print(f"    the same date twice: {same:.4f}", flush=True)
 
 
 if __name__ == "__main__":
