@@ -17,7 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, engines, errors, metrics
+    from . import datasets, engines, errors, metrics, noise
     from .bundle import Bundle
     from .grid import Shape, TilePlan, Window
     from .model import Model, open
@@ -42,7 +42,7 @@ _HOME = {
     "TileRule": "spec",
     "Values": "spec",
 }
-_MODULES = ("datasets", "engines", "errors", "metrics")
+_MODULES = ("datasets", "engines", "errors", "metrics", "noise")
 
 __all__ = [
     "Bundle",
@@ -61,6 +61,7 @@ __all__ = [
     "engines",
     "errors",
     "metrics",
+    "noise",
     "open",
 ]
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The typed face of the compiled core. Arrays must be C-contiguous and of exactly the stated dtype.
 
-Every call releases the GIL. Wrong shapes, sizes and read-only outputs raise ValueError with the value in the message;
-a wrong dtype or layout raises TypeError.
+Every call on arrays releases the GIL. Wrong shapes, sizes and read-only outputs raise ValueError with the value in the
+message; a wrong dtype or layout raises TypeError.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -135,4 +136,27 @@ def finalise(
 
     Returns:
         How many values of valid pixels were not finite, over all channels.
+    """
+
+def philox4x32(counter: Sequence[int], key: Sequence[int]) -> list[int]:
+    """Four random words of Philox 4x32-10, for a counter of four words and a key of two."""
+
+def normals(word_1: NDArray[np.uint32], word_2: NDArray[np.uint32], out: NDArray[np.float32]) -> None:
+    """Write the standard normal numbers that pairs of random words make, as :mod:`stf_infer.noise` says.
+
+    Args:
+        word_1: (n,) words that say how far from 0.
+        word_2: (n,) words that say in which direction.
+        out: (n,) output.
+    """
+
+def noise(seed: int, step: int, y: int, x: int, tile: NDArray[np.float32]) -> None:
+    """Write standard normal noise for the pixels of a tile: a pure function of place, see :mod:`stf_infer.noise`.
+
+    Args:
+        seed: 64 bits: the key, lower half first.
+        step: 32 bits: the counter's last word.
+        y: Scene row of the tile's first pixel; any 64-bit number, of which the counter holds the lower 32 bits.
+        x: Scene column of the tile's first pixel; likewise.
+        tile: (C, h, w) output; the counter is (channel, row, column, step).
     """

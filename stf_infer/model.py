@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,14 @@ from .bundle import Bundle
 from .engines import Engine, open_engine
 from .errors import UsageError
 from .grid import Window
-from .pipeline import FusionResult, Pipeline, Progress
+from .noise import seed_for
+from .pipeline import FusionResult, Pipeline, Progress, Writer
 from .scene import Scene
 from .storage import CompressName, DTypeName, FormatName, Storage
 
 if TYPE_CHECKING:
     from .estimate import RunEstimate
+    from .placement import Grid
     from .spec import ModelSpec
 
 # GDAL's block cache, in MB: fixed, so that memory does not grow with the machine or the scene.
@@ -80,6 +83,7 @@ class Model:
         *,
         aoi: Any = None,
         tile_batch: int = 1,
+        seed: int | None = None,
         dtype: DTypeName = "auto",
         format: FormatName = "gtiff",
         compress: CompressName = "zstd",
@@ -96,6 +100,8 @@ class Model:
             aoi: Area to predict: (west, south, east, north) in the CRS of fine_t1, or a GeoJSON file. The pixels are
                 those that the whole scene's result has there.
             tile_batch: Tiles in one engine call.
+            seed: Which noise a network with noise inputs sees: 0 to 2^64 - 1; None is 0. A pixel sees the same noise
+                whatever the tiles, the batch and the area are.
             dtype: Stored type: ``int16`` (scaled), ``float32``, or ``auto`` (as fine_t1).
             format: ``gtiff`` or ``cog``.
             compress: ``zstd``, ``deflate``, ``lzw`` or ``none``.
@@ -119,6 +125,7 @@ class Model:
         import rasterio
 
         _check_batch(tile_batch)
+        seed = seed_for(self.spec, seed)
         from .layout import FileOptions
 
         options = FileOptions(format, compress, overviews, threads=self._threads or 2)
@@ -126,57 +133,43 @@ class Model:
             rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE, GDAL_NUM_THREADS=str(options.threads)),
             Scene(self.spec, rasters, any_ratio=any_ratio) as scene,
         ):
-            area = area_window(aoi, scene.grid)
+            run = _Run(scene, area_window(aoi, scene.grid), tile_batch, seed, progress)
             if output is None:
-                return self._fuse_array(scene, area, tile_batch, progress)
+                return self._fuse_array(run)
             storage = Storage.choose(self.spec.output, dtype, scene.fine_profile)
-            return self._fuse_file(Path(output), scene, area, storage, options, tile_batch, resume, progress)
+            return self._fuse_file(Path(output), run, storage, options, resume)
 
-    def _fuse_array(self, scene: Scene, area: Window, tile_batch: int, progress: Progress | None) -> FusionResult:
+    def _fuse_array(self, run: _Run) -> FusionResult:
         from .output import ArrayWriter
 
-        storage = Storage.choose(self.spec.output, "float32", scene.fine_profile)
-        writer = ArrayWriter(scene.grid.part(area.y0, area.x0, area.shape), self.spec.output.bands)
-        pipeline = Pipeline(scene, self.engine, writer, storage, area=area, tile_batch=tile_batch, progress=progress)
-        result = pipeline.run()
-        result.array, result.provenance = writer.array, self._provenance(scene)
+        storage = Storage.choose(self.spec.output, "float32", run.scene.fine_profile)
+        writer = ArrayWriter(run.grid, self.spec.output.bands)
+        result = run.pipeline(self.engine, writer, storage).run()
+        result.array, result.provenance = writer.array, self._provenance(run)
         return result
 
-    def _fuse_file(
-        self,
-        path: Path,
-        scene: Scene,
-        area: Window,
-        storage: Storage,
-        options: Any,
-        tile_batch: int,
-        resume: bool,
-        progress: Progress | None,
-    ) -> FusionResult:
+    def _fuse_file(self, path: Path, run: _Run, storage: Storage, options: Any, resume: bool) -> FusionResult:
         from .output import SceneWriter
 
-        self._refuse_to_overwrite_inputs(path, scene)
-        tags = {f"STF_{k.upper()}": v for k, v in self._provenance(scene).items()}
+        self._refuse_to_overwrite_inputs(path, run.scene)
+        tags = {f"STF_{k.upper()}": v for k, v in self._provenance(run).items()}
         writer = SceneWriter(
             path,
-            scene.grid.part(area.y0, area.x0, area.shape),
+            run.grid,
             self.spec.output.bands,
             storage,
             options,
             {**tags, "TIFFTAG_SOFTWARE": f"stf-infer {tags['STF_VERSION']}"},
-            self._identity(scene, area, storage, options, resume),
+            self._identity(run, storage, options, resume),
             resume=resume,
         )
         with writer:
-            pipeline = Pipeline(
-                scene, self.engine, writer, storage, area=area, tile_batch=tile_batch, progress=progress
-            )
-            result = pipeline.run()
+            result = run.pipeline(self.engine, writer, storage).run()
             began = time.perf_counter()
             writer.finish()
             result.finish_seconds = time.perf_counter() - began
             result.seconds += result.finish_seconds
-        result.path, result.provenance = path, self._provenance(scene)
+        result.path, result.provenance = path, self._provenance(run)
         return result
 
     def _refuse_to_overwrite_inputs(self, path: Path, scene: Scene) -> None:
@@ -184,11 +177,11 @@ class Model:
             if raster.file is not None and path.exists() and path.samefile(raster.file):
                 raise UsageError("The result would overwrite an input", got=f"{role}: {path}")
 
-    def _provenance(self, scene: Scene) -> dict[str, str]:
-        """What is stored with a result: bundle, engine, precision, tile plan, ratio, version, inputs."""
+    def _provenance(self, run: _Run) -> dict[str, str]:
+        """What is stored with a result: bundle, engine, precision, tile plan, ratio, version, inputs, seed."""
         from . import __version__
 
-        tile, plan = self.spec.tile, scene.plan()
+        tile, plan = self.spec.tile, run.scene.plan()
         made = self.engine.describe()
         return {
             "version": __version__,
@@ -202,11 +195,12 @@ class Model:
             "ratio": str(self.spec.ratio),
             "inputs": "; ".join(
                 f"{role}={'array' if raster.is_array else Path(raster.label).name}"
-                for role, raster in scene.rasters.items()
+                for role, raster in run.scene.rasters.items()
             ),
+            **({"seed": str(run.seed)} if self.spec.noises else {}),
         }
 
-    def _identity(self, scene: Scene, area: Window, storage: Storage, options: Any, resume: bool) -> dict[str, Any]:
+    def _identity(self, run: _Run, storage: Storage, options: Any, resume: bool) -> dict[str, Any]:
         """What must be the same for an interrupted run to be continued."""
         from . import __version__
 
@@ -214,8 +208,9 @@ class Model:
             "version": __version__,
             "bundle": self.bundle.sha256,
             "engine": self.engine.describe(),
-            "inputs": {role: raster.identity(hash_pixels=resume) for role, raster in scene.rasters.items()},
-            "area": [area.y0, area.y1, area.x0, area.x1],
+            "inputs": {role: raster.identity(hash_pixels=resume) for role, raster in run.scene.rasters.items()},
+            "seed": run.seed,
+            "area": [run.area.y0, run.area.y1, run.area.x0, run.area.x1],
             "storage": [str(storage.dtype), storage.scale, storage.offset, str(storage.nodata)],
             "compress": options.compress,
         }
@@ -232,6 +227,34 @@ class Model:
             Scene(self.spec, rasters, any_ratio=any_ratio) as scene,
         ):
             return estimate_run(scene, self.engine, area_window(aoi, scene.grid), tile_batch, _GDAL_CACHE * 1024 * 1024)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One fusion, with its rasters open."""
+
+    scene: Scene
+    area: Window
+    tile_batch: int
+    seed: int
+    progress: Progress | None
+
+    @property
+    def grid(self) -> Grid:
+        """Grid of the result."""
+        return self.scene.grid.part(self.area.y0, self.area.x0, self.area.shape)
+
+    def pipeline(self, engine: Engine, writer: Writer, storage: Storage) -> Pipeline:
+        return Pipeline(
+            self.scene,
+            engine,
+            writer,
+            storage,
+            area=self.area,
+            tile_batch=self.tile_batch,
+            seed=self.seed,
+            progress=self.progress,
+        )
 
 
 def _check_batch(tile_batch: int) -> None:

@@ -24,6 +24,7 @@ import numpy as np
 from .engines.base import Engine
 from .errors import EngineError, NodataError
 from .grid import Tile, Window
+from .noise import TileNoise
 from .open_rows import OpenRows
 from .scene import Scene
 from .seam import SeamMeter
@@ -153,6 +154,7 @@ class Pipeline:
         storage: How rows are stored; None hands physical float32 values to the writer.
         area: Window of the scene to write; None is all of it. Its pixels are those of the whole scene's result.
         tile_batch: Tiles in one engine call.
+        seed: Which noise a network with noise inputs sees.
         progress: Called with (pixels done, pixels in all) from the writer's thread.
     """
 
@@ -165,12 +167,13 @@ class Pipeline:
         *,
         area: Window | None = None,
         tile_batch: int = 1,
+        seed: int = 0,
         progress: Progress | None = None,
     ) -> None:
         self.scene, self.engine, self.writer, self.storage = scene, engine, writer, storage
         self.plan = scene.plan()
         self.area = area or Window(0, scene.shape.height, 0, scene.shape.width)
-        self.tile_batch, self.progress = tile_batch, progress
+        self.tile_batch, self.seed, self.progress = tile_batch, seed, progress
         self.spec = scene.spec
         self._stop = threading.Event()
         self._errors: list[BaseException] = []
@@ -313,8 +316,11 @@ class Pipeline:
         return bool(valid[y0 - first : y1 - first, x0:x1].any())
 
     def _gather(self, tiles: list[Tile]) -> _Batch:
-        inputs = {}
+        inputs, noise = {}, TileNoise(self.seed, [tile.read for tile in tiles])
         for spec in self.spec.inputs:
+            if spec.grid == "noise":
+                inputs[spec.tensor] = noise.draw(spec.draw, len(spec.bands))
+                continue
             out = np.empty((len(tiles), *self.spec.tensor_shape(spec)), np.float32)
             if spec.grid == "scene":
                 out[:] = self.scene.scalars[spec.role]

@@ -104,18 +104,22 @@ class RasterSpec(_Frozen):
 
 
 class InputSpec(RasterSpec):
-    """One input of the network: a raster, or numbers of the scene.
+    """One input of the network: a raster, numbers of the scene, or noise.
 
     Attributes:
         tensor: Name of the tensor in the graph.
         grid: As for any raster; or ``scene``: no raster, but one number a band for the whole scene, which
-            ``statistic`` says how to compute.
+            ``statistic`` says how to compute; or ``noise``: no raster, but standard normal noise on the fine grid,
+            which the runtime draws.
         statistic: What a number of the scene is computed from; for the grid ``scene`` only.
+        draw: For the grid ``noise`` only: 0 for the image that sampling starts from, k for what stochastic step k adds;
+            the ``step`` of :func:`stf_infer.noise.noise`.
     """
 
     tensor: str
-    grid: Literal["fine", "coarse", "scene"] = "fine"  # type: ignore[assignment]  # wider than a raster's
+    grid: Literal["fine", "coarse", "scene", "noise"] = "fine"  # type: ignore[assignment]  # wider than a raster's
     statistic: SceneStatistic | None = None
+    draw: int = Field(default=0, ge=0, lt=2**32)
 
     @model_validator(mode="after")
     def _parts_fit_the_grid(self) -> InputSpec:
@@ -123,6 +127,10 @@ class InputSpec(RasterSpec):
             raise ValueError("the grid scene needs a statistic, and no other grid has one")
         if self.from_coarse is not None and self.grid != "fine":
             raise ValueError("from_coarse is for inputs on the fine grid")
+        if self.grid != "noise" and self.draw:
+            raise ValueError("draw is for inputs on the grid noise")
+        if self.grid == "noise" and self.values not in (Values(), Values(unit="1")):
+            raise ValueError("noise is standard normal and cannot be scaled: do that in the network")
         return self
 
 
@@ -200,6 +208,11 @@ class ModelSpec(_Frozen):
             raise ValueError(f"a tensor is named twice: {tensors}")
         if "fine_t1" not in self.roles:
             raise ValueError("fine_t1 is missing: it defines the output grid")
+        if self.input("fine_t1").grid in ("scene", "noise"):
+            raise ValueError("fine_t1 is a raster: it defines the output grid")
+        draws = [i.draw for i in self.noises]
+        if len(set(draws)) != len(draws):
+            raise ValueError(f"two inputs are the same noise: draws {draws}")
         self._check_scalars()
         if any(i.grid == "coarse" for i in self.inputs) and self.tile.stride % self.ratio:
             raise ValueError(f"tile stride {self.tile.stride} is no multiple of the ratio {self.ratio}")
@@ -229,12 +242,17 @@ class ModelSpec(_Frozen):
     @property
     def rasters(self) -> tuple[RasterSpec, ...]:
         """What the user gives: the inputs that are rasters in their order, then those that are only read."""
-        return (*(i for i in self.inputs if i.grid != "scene"), *self.also_read)
+        return (*(i for i in self.inputs if i.grid not in ("scene", "noise")), *self.also_read)
 
     @property
     def scalars(self) -> tuple[InputSpec, ...]:
         """The inputs that are numbers of the whole scene, in their order."""
         return tuple(i for i in self.inputs if i.grid == "scene")
+
+    @property
+    def noises(self) -> tuple[InputSpec, ...]:
+        """The inputs that are noise, in their order; empty for a deterministic network."""
+        return tuple(i for i in self.inputs if i.grid == "noise")
 
     def input(self, role: str) -> InputSpec:
         """The input with this role; KeyError if there is none."""

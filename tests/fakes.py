@@ -57,9 +57,10 @@ def make_spec(
     from_coarse: str | None = None,
     values: Values | None = None,
     roles: tuple[str, ...] = ("coarse_t1", "fine_t1", "coarse_t2"),
+    draws: tuple[int, ...] = (),
     **rule: Any,
 ) -> ModelSpec:
-    """A small contract; ``rule`` goes into its tile rule."""
+    """A small contract; ``draws`` are its noise inputs ``noise_0`` and so on, ``rule`` goes into its tile rule."""
     values = values or Values()
     rule.setdefault("stride", ratio if coarse_grid == "coarse" else 1)
     inputs = tuple(
@@ -68,6 +69,7 @@ def make_spec(
         else InputSpec(role=role, tensor=role, bands=bands, values=values, grid=coarse_grid, from_coarse=from_coarse)
         for role in roles
     )
+    inputs += tuple(noise_input(draw, bands) for draw in draws)
     return ModelSpec(
         name="fake",
         network="fake",
@@ -76,6 +78,11 @@ def make_spec(
         output=OutputSpec(tensor="fine_t2", bands=bands, values=values),
         tile=TileRule(height=tile, width=tile, **rule),
     )
+
+
+def noise_input(draw: int, bands: tuple[str, ...]) -> InputSpec:
+    """Noise under the role and the tensor ``noise_<draw>``."""
+    return InputSpec(role=f"noise_{draw}", tensor=f"noise_{draw}", bands=bands, grid="noise", draw=draw)
 
 
 def make_model(spec: ModelSpec, function: Callable[..., np.ndarray]) -> Model:
@@ -159,8 +166,11 @@ def block_mean(array: np.ndarray, ratio: int) -> np.ndarray:
     return blocks.mean((2, 4)).astype(array.dtype)
 
 
-def write_onnx(path: Path, *, ratio: int = 4, bands: int = 2, passes: int = 1) -> Path:
-    """An ONNX file: a 3 x 3 mean of fine_t1 (``passes`` times), plus the coarse change repeated to fine pixels."""
+def write_onnx(path: Path, *, ratio: int = 4, bands: int = 2, passes: int = 1, draws: tuple[int, ...] = ()) -> Path:
+    """An ONNX file: a 3 x 3 mean of fine_t1 (``passes`` times), plus the coarse change repeated to fine pixels.
+
+    Each of ``draws`` is a noise input, of which a hundredth is added.
+    """
     import onnx
     from onnx import TensorProto, helper
 
@@ -174,6 +184,10 @@ def write_onnx(path: Path, *, ratio: int = 4, bands: int = 2, passes: int = 1) -
         out = f"blurred_{number}"
         nodes.append(helper.make_node("Conv", [blurred, "kernel"], [out], pads=[1, 1, 1, 1]))
         blurred = out
+    for draw in draws:
+        nodes.append(helper.make_node("Mul", [f"noise_{draw}", "hundredth"], [f"faint_{draw}"]))
+        nodes.append(helper.make_node("Add", [blurred, f"faint_{draw}"], [f"noisy_{draw}"]))
+        blurred = f"noisy_{draw}"
     nodes.append(helper.make_node("Add", [blurred, "repeated"], ["fine_t2"]))
 
     def tensor(name: str, sides: str) -> Any:
@@ -182,11 +196,15 @@ def write_onnx(path: Path, *, ratio: int = 4, bands: int = 2, passes: int = 1) -
     graph = helper.make_graph(
         nodes,
         "blur",
-        [tensor("fine_t1", ""), tensor("coarse_t1", "c"), tensor("coarse_t2", "c")],
+        [
+            *(tensor("fine_t1", ""), tensor("coarse_t1", "c"), tensor("coarse_t2", "c")),
+            *(tensor(f"noise_{draw}", "") for draw in draws),
+        ],
         [tensor("fine_t2", "")],
         [
             helper.make_tensor("kernel", TensorProto.FLOAT, kernel.shape, kernel.ravel()),
             helper.make_tensor("scales", TensorProto.FLOAT, [4], [1, 1, ratio, ratio]),
+            *([helper.make_tensor("hundredth", TensorProto.FLOAT, [], [0.01])] if draws else []),
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
@@ -195,7 +213,7 @@ def write_onnx(path: Path, *, ratio: int = 4, bands: int = 2, passes: int = 1) -
     return path
 
 
-def export_blur(out: Path, *, tile: int = 32, ratio: int = 4, passes: int = 1) -> Path:
+def export_blur(out: Path, *, tile: int = 32, ratio: int = 4, passes: int = 1, draws: tuple[int, ...] = ()) -> Path:
     """A real bundle of :func:`write_onnx`; ``out`` is its folder."""
     from stf_export import Contract, export_onnx
 
@@ -204,8 +222,9 @@ def export_blur(out: Path, *, tile: int = 32, ratio: int = 4, passes: int = 1) -
         InputSpec(role=role, tensor=role, bands=bands, grid="fine" if role == "fine_t1" else "coarse")
         for role in ("coarse_t1", "fine_t1", "coarse_t2")
     )
+    inputs += tuple(noise_input(draw, bands) for draw in draws)
     output = OutputSpec(tensor="fine_t2", bands=bands)
     contract = Contract(network="blur", ratio=ratio, inputs=inputs, output=output)
-    model = write_onnx(out.with_suffix(".onnx"), ratio=ratio, passes=passes)
+    model = write_onnx(out.with_suffix(".onnx"), ratio=ratio, passes=passes, draws=draws)
     export_onnx(model, contract, tile=tile, out=out)
     return out

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The Python face of the core. Every call releases the GIL while it works.
+// The Python face of the core. Every call on arrays releases the GIL while it works.
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <array>
 
 #include "bind/arrays.h"
 #include "blend/blend.h"
 #include "fill/fill.h"
 #include "gather/gather.h"
+#include "noise/noise.h"
+#include "noise/philox.h"
 
 namespace stf::bind {
 
@@ -165,6 +170,42 @@ void bind_finalise(py::module_& m) {
         py::arg("low"), py::arg("high"), py::arg("nodata"), py::arg("stored").noconvert());
 }
 
+void bind_noise(py::module_& m) {
+    m.def(
+        "philox4x32",
+        [](const std::array<std::uint32_t, 4>& counter, const std::array<std::uint32_t, 2>& key) {
+            const PhiloxCounter words =
+                philox4x32({{counter[0], counter[1], counter[2], counter[3]}}, {{key[0], key[1]}});
+            return std::array<std::uint32_t, 4>{words.word[0], words.word[1], words.word[2], words.word[3]};
+        },
+        py::arg("counter"), py::arg("key"));
+    m.def(
+        "normals",
+        [](const Dense<std::uint32_t>& word_1, const Dense<std::uint32_t>& word_2, Dense<float>& out) {
+            check_dims(word_1, 1, "word_1");
+            check_size(word_2, word_1.shape(0), "word_2");
+            check_size(out, word_1.shape(0), "out");
+            check_dense(out, "out", true);
+            const std::uint32_t *first = data(word_1), *second = data(word_2);
+            float* numbers = out.mutable_data();
+            const Index count = out.shape(0);
+            py::gil_scoped_release release;
+            normals(first, second, count, numbers);
+        },
+        py::arg("word_1").noconvert(), py::arg("word_2").noconvert(), py::arg("out").noconvert());
+    m.def(
+        "noise",
+        [](std::uint64_t seed, std::uint32_t step, std::int64_t y, std::int64_t x, Dense<float>& tile) {
+            check_dims(tile, 3, "tile");
+            check_dense(tile, "tile", true);
+            float* out = tile.mutable_data();
+            const Index channels = tile.shape(0), rows = tile.shape(1), columns = tile.shape(2);
+            py::gil_scoped_release release;
+            noise(seed, step, y, x, channels, rows, columns, out);
+        },
+        py::arg("seed"), py::arg("step"), py::arg("y"), py::arg("x"), py::arg("tile").noconvert());
+}
+
 }  // namespace
 
 }  // namespace stf::bind
@@ -180,4 +221,5 @@ PYBIND11_MODULE(_core, m) {
 #define STF_BIND_OUTPUT(T) stf::bind::bind_finalise<T>(m);
     STF_FOR_EACH_STORED_TYPE(STF_BIND_OUTPUT)
 #undef STF_BIND_OUTPUT
+    stf::bind::bind_noise(m);
 }

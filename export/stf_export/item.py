@@ -110,15 +110,18 @@ def _description(spec: ModelSpec) -> str:
 
 
 def _band_names(spec: ModelSpec) -> list[str]:
-    return list(dict.fromkeys(b for bands in (*(i.bands for i in spec.inputs), spec.output.bands) for b in bands))
+    images = (*(i.bands for i in spec.inputs if i.grid != "noise"), spec.output.bands)
+    return list(dict.fromkeys(b for bands in images for b in bands))
 
 
 def _input(spec: ModelSpec, one: InputSpec, batch: int | None) -> dict[str, Any]:
     scaling = _value_scaling(one.values)
+    words = f"{one.role} on the {one.grid} grid, {one.values.unit}{_clip_words(one.values)}"
+    is_noise = one.grid == "noise"
     return {
         "name": one.tensor,
-        "description": f"{one.role} on the {one.grid} grid, {one.values.unit}{_clip_words(one.values)}",
-        "bands": list(one.bands),
+        "description": f"{one.role}: standard normal noise on the fine grid, draw {one.draw}" if is_noise else words,
+        "bands": [] if is_noise else list(one.bands),
         "input": _structure(spec.tensor_shape(one), batch),
         **({"value_scaling": [scaling]} if scaling else {}),
     }

@@ -2,7 +2,7 @@
 """Tiles to try a network on: white noise, and a smooth land-like scene. No torch here.
 
 Everything is in network values, float32, by role; a coarse raster of a scene is the mean of the fine one over
-each coarse pixel.
+each coarse pixel. An input that is noise gets standard normal noise in either, as it does when a scene is fused.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from stf_infer.grid import Shape
+from stf_infer.noise import noise
 from stf_infer.spec import InputSpec, Values
 
 from .contract import Contract
@@ -26,6 +27,9 @@ _SCALAR = 0.625
 
 # Values of a scene are multiples of its range over this power of two, so that a stored tile compresses.
 _LEVELS = 2**12
+
+# Values of its noise are multiples of this, for the same reason.
+_NOISE_STEP = 2.0**-7
 
 
 def unit_of(contract: Contract) -> int:
@@ -58,13 +62,17 @@ def noise_tile(contract: Contract, tile: Shape, rng: np.random.Generator, *, str
         contract: Whose inputs to make.
         tile: Rows and columns in fine pixels.
         rng: Where the noise comes from.
-        strength: How many times the usual range the noise spans, about its middle.
+        strength: How many times the usual range the noise spans, about its middle; an input that is noise itself has
+            this standard deviation.
     """
     tiles = {}
     for spec in contract.inputs:
         shape = tensor_shape(spec, contract.ratio, tile)
         if spec.grid == "scene":
             tiles[spec.role] = (rng.random(shape) / 2 + 0.25).astype(np.float32)
+            continue
+        if spec.grid == "noise":
+            tiles[spec.role] = (strength * rng.standard_normal(shape)).astype(np.float32)
             continue
         low, high = usual_range(spec.values)
         y, x = np.linspace(0, 1, shape[1])[:, None], np.linspace(0, 1, shape[2])[None, :]
@@ -80,7 +88,7 @@ def scene_tile(contract: Contract, tile: Shape, seed: int = 0) -> Tile:
     Args:
         contract: Whose inputs to make.
         tile: Rows and columns in fine pixels.
-        seed: Which scene.
+        seed: Which scene, and which noise.
     """
     return {spec.role: _scene_input(spec, contract.ratio, tile, seed) for spec in contract.inputs}
 
@@ -88,6 +96,9 @@ def scene_tile(contract: Contract, tile: Shape, seed: int = 0) -> Tile:
 def _scene_input(spec: InputSpec, ratio: int, tile: Shape, seed: int) -> np.ndarray:
     if spec.grid == "scene":
         return np.full(tensor_shape(spec, ratio, tile), _SCALAR, np.float32)
+    if spec.grid == "noise":
+        drawn = noise(seed, spec.draw, 0, 0, tensor_shape(spec, ratio, tile))
+        return np.round(drawn / _NOISE_STEP) * np.float32(_NOISE_STEP)
     place = np.random.default_rng(seed)
     y = np.arange(tile.height)[:, None] / 64
     x = np.arange(tile.width)[None, :] / 64

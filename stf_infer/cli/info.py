@@ -114,6 +114,8 @@ def _grid_words(one: RasterSpec) -> str:
 def _unit_and_value(one: InputSpec) -> tuple[str, str]:
     if one.statistic is not None:
         return "", f"{one.statistic.rule} of {', '.join(one.statistic.of)}"
+    if one.grid == "noise":
+        return "", f"standard normal, draw {one.draw}"
     return one.values.unit, _value_words(one.values)
 
 

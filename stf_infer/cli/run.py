@@ -39,6 +39,7 @@ def _role_options(function: Any) -> Any:
 @click.option("--engine", metavar="TARGET", help="Engine to use; see `stf-infer engines`.")
 @click.option("--threads", type=int, help="CPU threads of engine and compression.")
 @click.option("--tile-batch", type=int, default=1, show_default=True, help="Tiles in one engine call.")
+@click.option("--seed", type=int, help="Which noise a diffusion network sees: 0 to 2^64 - 1; default 0.")
 @click.option("--dtype", type=click.Choice(get_args(DTypeName)), default="auto", show_default=True)
 @click.option("--format", type=click.Choice(get_args(FormatName)), default="gtiff", show_default=True)
 @click.option("--compress", type=click.Choice(get_args(CompressName)), default="zstd", show_default=True)
@@ -59,6 +60,7 @@ def run(
     engine: str | None,
     threads: int | None,
     tile_batch: int,
+    seed: int | None,
     no_overviews: bool,
     resume: bool,
     any_ratio: bool,
@@ -70,6 +72,7 @@ def run(
     The result has the exact grid of fine_t1. Other rasters may have any CRS and pixel size.
     """
     from ..model import open as open_model
+    from ..noise import seed_for
     from ..scene import check_roles
 
     paths = {role: options.pop(role) for role in KNOWN_ROLES}
@@ -80,6 +83,7 @@ def run(
     as_keywords: dict[str, Any] = dict(rasters)
     with open_model(bundle, engine=engine, threads=threads) as model:
         check_roles(model.spec, rasters)
+        seed_for(model.spec, seed)
         if dry_run:
             estimate = model.estimate(aoi=aoi, tile_batch=tile_batch, any_ratio=any_ratio, **as_keywords)
             return Report(estimate.as_dict(), lambda console: _show_estimate(console, estimate.as_dict()))
@@ -88,6 +92,7 @@ def run(
                 output,
                 aoi=aoi,
                 tile_batch=tile_batch,
+                seed=seed,
                 overviews=not no_overviews,
                 resume=resume,
                 any_ratio=any_ratio,
@@ -151,7 +156,8 @@ def _show_result(console: Any, data: dict[str, Any]) -> None:
     if data["seam_ratio"] is not None:
         console.print(f"  seam figure {data['seam_ratio']:.3f} (gradient across tile borders / elsewhere)")
     made = data["provenance"]
-    console.print(f"  {made['bundle']} on {made['engine']}, {made['precision']}, tiles {made['tile_plan']}")
+    seed = f", seed {made['seed']}" if "seed" in made else ""
+    console.print(f"  {made['bundle']} on {made['engine']}, {made['precision']}{seed}, tiles {made['tile_plan']}")
 
 
 def _show_estimate(console: Any, data: dict[str, Any]) -> None:

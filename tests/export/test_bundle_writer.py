@@ -17,7 +17,7 @@ from stf_export.bundle_writer import staging
 from stf_export.item import make_item, mlm_name
 from stf_infer.bundle import sha256_of
 from stf_infer.errors import OutputError, ParityError
-from stf_infer.spec import TileRule, Values
+from stf_infer.spec import InputSpec, TileRule, Values
 from tiny_networks import contract_for
 
 # The folder that a bundle is built in -------------------------------------------------------------------------
@@ -216,6 +216,21 @@ def test_scaling_in_the_extension_s_words(values, scaling):
     one = make_item(spec, {}, {}, batch=1, parameters=1)["properties"]["mlm:input"][0]
     assert one.get("value_scaling") == (None if scaling is None else [scaling])
     assert one["input"]["shape"] == [1, 2, 8, 8]
+
+
+def test_noise_is_no_band_of_an_image():
+    contract = contract_for({"fine_t1": "fine"})
+    noise = InputSpec(role="noise", tensor="x_t", bands=("latent_1", "latent_2"), grid="noise", draw=3)
+    spec = contract.model_copy(update={"inputs": (*contract.inputs, noise)}).measured(
+        "net", TileRule(height=8, width=8)
+    )
+    properties = make_item(spec, {}, {}, batch=None, parameters=1)["properties"]
+    assert [band["name"] for band in properties["bands"]] == ["red", "nir"]
+    described = properties["mlm:input"][1]
+    assert described["bands"] == []
+    assert described["description"] == "noise: standard normal noise on the fine grid, draw 3"
+    assert described["input"]["shape"] == [-1, 2, 8, 8]
+    assert "value_scaling" not in described
 
 
 @pytest.mark.parametrize(

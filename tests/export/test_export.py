@@ -28,6 +28,7 @@ from stf_infer.errors import (
     UnknownNetworkError,
 )
 from stf_infer.golden import prove
+from stf_infer.noise import noise
 from support import shared_path
 from tiny_networks import ChannelAttention, CoarseInput, OneInput, ThreeInputs, contract_for
 
@@ -135,6 +136,33 @@ def test_blending_and_its_overlap_can_be_asked_for(tmp_path):
     contract = ONE.model_copy(update={"tile": TileWish(size=32, mode="blend", overlap=12)})
     tile = stf_export.export_module(one_layer(), contract, out=tmp_path / "net.stf").spec.tile
     assert (tile.height, tile.mode, tile.overlap, tile.because) == (32, "blend", 12, ("asked for in the contract",))
+
+
+class AddsNoise(nn.Module):
+    """A convolution, with each of its pixels moved by noise."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = one_layer()
+
+    def forward(self, fine_t1, noise):
+        return self.network(fine_t1) + 0.1 * noise
+
+
+def test_a_network_that_takes_noise_is_measured_on_noise_and_drawn_noise_in_a_run(tmp_path):
+    contract = contract_for({"fine_t1": "fine", "noise": "noise"})
+    network = AddsNoise()
+    bundle = stf_export.export_module(network, contract, tile=32, out=tmp_path / "net.stf")
+    assert (bundle.spec.tile.mode, bundle.spec.tile.halo) == ("exact", 1)
+    assert bundle.properties["stf:probe"]["reach"] == {"fine_t1": 1, "noise": 0}
+    golden, _ = bundle.golden()
+    np.testing.assert_allclose(golden["noise"], noise(0, 0, 0, 0, (2, 32, 32)), atol=2.0**-8)
+    assert all(proof.passed for proof in prove(bundle) if proof.passed is not None)
+    fine = np.random.default_rng(0).random((2, 50, 70), np.float32)
+    with stf_infer.open(bundle.path) as model, torch.no_grad():
+        fused = model.fuse(seed=4, fine_t1=fine).array
+        expected = network(torch.from_numpy(fine)[None], torch.from_numpy(noise(4, 0, 0, 0, fine.shape))[None])[0]
+    np.testing.assert_allclose(fused, expected.numpy(), atol=1e-5)
 
 
 def test_warnings_are_logged_and_kept(tmp_path, caplog):

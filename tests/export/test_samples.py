@@ -6,6 +6,7 @@ import pytest
 
 from stf_export.samples import noise_tile, scene_tile, usual_range
 from stf_infer.grid import Shape
+from stf_infer.noise import noise
 from stf_infer.spec import Values
 from tiny_networks import contract_for
 
@@ -55,6 +56,24 @@ def test_a_stored_scene_compresses(tmp_path):
     scene = scene_tile(contract, Shape(256, 256))
     np.savez_compressed(tmp_path / "scene.npz", **scene)
     assert (tmp_path / "scene.npz").stat().st_size < 0.5 * scene["fine_t1"].nbytes
+
+
+@pytest.mark.parametrize("strength", [1.0, 8.0])
+def test_an_input_that_is_noise_is_standard_normal(strength):
+    """As the runtime draws it, so that a network is tried on what it will see."""
+    contract = contract_for({"fine_t1": "fine", "noise": "noise"}, ratio=4)
+    drawn = noise_tile(contract, Shape(64, 96), np.random.default_rng(0), strength=strength)["noise"]
+    assert (drawn.dtype, drawn.shape) == (np.float32, (2, 64, 96))
+    assert drawn.mean() == pytest.approx(0, abs=0.05 * strength)
+    assert drawn.std() == pytest.approx(strength, rel=0.03)
+    of_scene = scene_tile(contract, Shape(64, 96), seed=3)["noise"]
+    np.testing.assert_allclose(of_scene, noise(3, 0, 0, 0, (2, 64, 96)), atol=2.0**-8)
+
+
+def test_the_noise_of_a_stored_scene_compresses(tmp_path):
+    scene = scene_tile(contract_for({"fine_t1": "fine", "noise": "noise"}), Shape(256, 256))
+    np.savez_compressed(tmp_path / "noise.npz", noise=scene["noise"])
+    assert (tmp_path / "noise.npz").stat().st_size < 0.5 * scene["noise"].nbytes
 
 
 def test_noise_differs_in_its_mean_across_the_tile():

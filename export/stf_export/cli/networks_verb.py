@@ -153,7 +153,7 @@ def _where(given: dict[str, Any]) -> str:
     if given["grid"] is None:
         return ""
     through = f", interpolated from the coarse grid ({given['from_coarse']})" if given["from_coarse"] else ""
-    place = f"{given['grid']} grid"
+    place = "standard normal noise, drawn by the runtime" if given["grid"] == "noise" else f"{given['grid']} grid"
     if given["statistic"]:
         place = f"a number for the whole scene, {given['statistic']['rule']} of {', '.join(given['statistic']['of'])}"
     only = ", read only for a number of the scene" if given["only_read"] else ""

@@ -86,6 +86,13 @@ def test_info_shows_what_is_only_read(tmp_path):
         assert word in text
 
 
+def test_info_says_which_noise_an_input_is(tmp_path):
+    spec = make_spec(32, draws=(0, 7))
+    text = " ".join(call("info", make_bundle(tmp_path / "net.stf", spec)).stdout.split())
+    for word in ("noise_0 red, nir noise standard normal, draw 0 2 x 32 x 32", "standard normal, draw 7"):
+        assert word in text
+
+
 def test_info_as_json_holds_the_whole_contract(folder):
     result = call("info", folder, "--json")
     data = json.loads(result.stdout)

@@ -18,6 +18,7 @@ from affine import Affine
 
 from fakes import ORIGIN, block_mean, box_blur, export_blur, read_tif, smooth_field, write_tif
 from stf_infer.cli import run as run_verb
+from stf_infer.noise import noise
 
 ENGINES = ["onnxruntime-cpu", "openvino-cpu"]
 HEIGHT, WIDTH = 61, 83
@@ -118,6 +119,33 @@ def test_a_pixel_size_that_does_not_fit_can_be_accepted(run, tmp_path, refused):
         coarse_t2=coarse,
     )
     assert run("--any-ratio", coarse_t2=coarse).code == 0
+
+
+def test_a_seed_gives_its_noise(run, out, noisy_bundle):
+    """The network adds a hundredth of draws 0 and 1; the rest of it has no randomness."""
+    results = {}
+    for seed in (0, 5, 2**64 - 1):
+        result = run("--seed", seed, "--json", bundle=noisy_bundle)
+        assert result.code == 0
+        assert result.data["provenance"]["seed"] == str(seed)
+        results[seed] = read_tif(out)
+    shape = results[0].shape
+    for seed in (5, 2**64 - 1):
+        added, base = (sum(noise(s, draw, 0, 0, shape) for draw in (0, 1)) / 100 for s in (seed, 0))
+        np.testing.assert_allclose(results[seed] - results[0], added - base, atol=1e-6)
+    assert run(bundle=noisy_bundle).code == 0
+    assert read_tif(out).tobytes() == results[0].tobytes()
+    assert "fp32, seed 5, tiles" in " ".join(run("--seed", 5, bundle=noisy_bundle).out.split())
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_seed_for_a_network_without_noise_is_refused(refused, more):
+    refused("--seed", 1, *more, error="UsageError", says="blur takes no noise: its result is the same with any seed")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_a_seed_that_does_not_exist_is_refused(refused, noisy_bundle, seed):
+    refused("--seed", seed, bundle=noisy_bundle, error="UsageError", says="The seed cannot be used")
 
 
 def test_a_dry_run_shows_the_plan_and_writes_nothing(run, out):
