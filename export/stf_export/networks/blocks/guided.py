@@ -38,9 +38,13 @@ class TimedResidual(nn.Module):
         same = channels_in == channels_out
         self.skip_connection = nn.Identity() if same else nn.Conv2d(channels_in, channels_out, 1)
 
-    def forward(self, image: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-        """Image ``(N, C_in, H, W)`` and time ``(N, width)`` to ``(N, C_out, H, W)``."""
-        features = self.in_layers(image) + self.emb_layers(time)[:, :, None, None]
+    def summand(self, time: torch.Tensor) -> torch.Tensor:
+        """What is added for the time: ``(N, width)`` to ``(N, C_out, 1, 1)``."""
+        return self.emb_layers(time)[:, :, None, None]
+
+    def forward(self, image: torch.Tensor, summand: torch.Tensor) -> torch.Tensor:
+        """Image ``(N, C_in, H, W)`` and what is added for its time to ``(N, C_out, H, W)``."""
+        features = self.in_layers(image) + summand
         return self.skip_connection(image) + self.out_layers(features)
 
 

@@ -29,11 +29,12 @@ from torch.nn import functional
 from stf_infer.spec import InputSpec, OutputSpec, Values
 
 from ...contract import Contract, TileWish
+from ...samplers import Preset, Sampler
 from ..base import About
 from ..blocks.guided import GROUPS, Double, Halve, PixelAttention, PointConv, TimedResidual, attend
 from ..blocks.haar import haar_split
 from ..blocks.timestep import Sinusoid
-from .denoiser import Denoiser, Features
+from .denoiser import Denoiser, Features, Times
 
 WIDTH = 64
 MULTIPLIERS = (1, 1, 2, 2, 4, 4)
@@ -71,6 +72,19 @@ class DiffSTSF(Denoiser):
         options={},
     )
     conditions: ClassVar[tuple[str, ...]] = ("wfv_t2", "pan_t1", "ms_t1")
+    preset: ClassVar[Preset] = Preset(
+        Sampler(
+            name="ddpm",
+            steps=250,
+            spacing="guided",
+            eta=0.0,
+            variance="learned",
+            prediction="epsilon",
+            clip="rederive",
+            schedule="cosine",
+            train_steps=1000,
+        )
+    )
 
     def __init__(self, bands: Sequence[str] = ("blue", "green", "red", "nir")) -> None:
         super().__init__(bands)
@@ -132,25 +146,30 @@ class DiffSTSF(Denoiser):
             queries.append(attention.ask(torch.cat((details, SMALL * small), dim=1)))
         return self.input_blocks[0].encode(pan, ms, wfv), *queries
 
-    def denoise(self, features: Features, x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    def embed(self, t: torch.Tensor) -> Times:
+        """What every residual block adds for the time."""
+        time = self.time_embed(self.waves(t))
+        return tuple(module.summand(time) for module in self.modules() if isinstance(module, TimedResidual))
+
+    def predict(self, features: Features, x_t: torch.Tensor, times: Times) -> torch.Tensor:
         """Epsilon and variance mixture, ``(N, 2C, H, W)``, with the conditions encoded."""
         stem, *queries = features
-        time = self.time_embed(self.waves(t))
+        summands = iter(times)
         image = self.input_blocks[0](stem, x_t)
         skips, asking = [image], iter(queries)
         for block in self.input_blocks[1:]:
             for part in block:
                 if isinstance(part, TimedResidual):
-                    image = part(image, time)
+                    image = part(image, next(summands))
                 elif isinstance(part, _CrossAttention):
                     image = part(image, next(asking))
                 else:
                     image = part(image)
             skips.append(image)
         before, attention, after = self.middle_block
-        image = after(attention(before(image, time)), time)
+        image = after(attention(before(image, next(summands))), next(summands))
         for residual, *doubling in self.output_blocks:
-            image = residual(torch.cat((image, skips.pop()), dim=1), time)
+            image = residual(torch.cat((image, skips.pop()), dim=1), next(summands))
             for part in doubling:
                 image = part(image)
         return self.out(image)

@@ -31,10 +31,11 @@ from stf_infer.errors import ExportError
 from stf_infer.spec import InputSpec, OutputSpec, Values
 
 from ...contract import Contract, TileWish
+from ...samplers import Preset, Sampler
 from ..base import About, one_of
 from ..blocks.standardised import StandardisedConv2d, folded
 from ..blocks.timestep import Sinusoid
-from .denoiser import Denoiser, Features
+from .denoiser import Denoiser, Features, Times
 
 References = Literal[1, 2]
 Norm = Literal["group", "batch"]
@@ -88,6 +89,20 @@ class STFDiff(Denoiser):
         },
     )
     conditions: ClassVar[tuple[str, ...]] = ("coarse_t1", "coarse_t2", "fine_t1")
+    # The published inference of one reference adds noise (eta 1), that of two on LGC, and all validation, do not.
+    preset: ClassVar[Preset] = Preset(
+        Sampler(
+            name="ddim",
+            steps=10,
+            spacing="stfdiff",
+            eta=0.0,
+            variance="small",
+            prediction="x0",
+            schedule="cosine",
+            train_steps=100,
+        ),
+        clips={"x0": "rederive", "epsilon": "on", "v": "rederive"},
+    )
 
     def __new__(cls, *_: Any, references: References = 1, **__: Any) -> STFDiff:
         """An instance of the class whose ``forward`` has the right roles."""
@@ -139,21 +154,31 @@ class STFDiff(Denoiser):
             features = down(features)
         return stem, *levels, self.clean_mid_block(features)
 
-    def denoise(self, features: Features, x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    def embed(self, t: torch.Tensor) -> Times:
+        """Factor and summand of every timed block, which follow from the time."""
+        time = self.time_mlp(t)
+        return tuple(number for block in self._timed_blocks() for number in block.modulation(time))
+
+    def predict(self, features: Features, x_t: torch.Tensor, times: Times) -> torch.Tensor:
         """The raw output, ``(N, C, H, W)``, with the clean branch given."""
         clean_stem, *clean_levels, clean_middle = features
-        time = self.time_mlp(t)
+        modulation = iter(zip(times[::2], times[1::2], strict=True))
         stem = self.noisy_init_conv(x_t)
         noisy, skips = stem, []
         for (block, down), clean in zip(self.noisy_downs, clean_levels, strict=True):
-            noisy = block(noisy, time)
+            noisy = block(noisy, next(modulation))
             skips.append(noisy - clean)
             noisy = down(noisy)
-        noise = self.noisy_mid_block(noisy, time) - clean_middle
+        noise = self.noisy_mid_block(noisy, next(modulation)) - clean_middle
         for (block, up), skip in zip(self.noise_ups, reversed(skips), strict=True):
-            noise = up(block(torch.cat((noise, skip), dim=1), time))
-        noise = self.final_res_block(torch.cat((noise, stem - clean_stem), dim=1), time)
+            noise = up(block(torch.cat((noise, skip), dim=1), next(modulation)))
+        noise = self.final_res_block(torch.cat((noise, stem - clean_stem), dim=1), next(modulation))
         return self.final_conv(noise)
+
+    def _timed_blocks(self) -> list[_ResidualBlock]:
+        """The blocks that the time goes into, in the order of use."""
+        downs, ups = ([block for block, _ in stack] for stack in (self.noisy_downs, self.noise_ups))
+        return [*downs, self.noisy_mid_block, *ups, self.final_res_block]
 
     def sampled_contract(self, **options: Any) -> Contract:
         """Reflectance from 0 to 1, stretched to -1 to 1; group norm sees the tile, so tiles are blended."""
@@ -244,7 +269,10 @@ class _TwoReferences(STFDiff):
 
 
 class _ResidualBlock(nn.Module):
-    """``act2(norm2(conv2(act1(norm1(conv1(x)) * (1 + scale) + shift)))) + x``; scale and shift come from the time."""
+    """``act2(norm2(conv2(act1(norm1(conv1(x)) * (1 + scale) + shift)))) + x``; scale and shift come from the time.
+
+    What comes from the time and the factors of the first norm are one factor and one summand (:meth:`modulation`).
+    """
 
     def __init__(
         self,
@@ -266,13 +294,29 @@ class _ResidualBlock(nn.Module):
         self.act_2 = activations[1]()
         self.res_conv = nn.Conv2d(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
 
-    def forward(self, image: torch.Tensor, time: torch.Tensor | None = None) -> torch.Tensor:
-        features = self.norm_1(self.conv_1(image))
-        if time is not None:
-            scale, shift = self.mlp(time)[:, :, None, None].chunk(2, dim=1)
-            features = features * (scale + 1) + shift
+    def modulation(self, time: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Factor and summand ``(N, C, 1, 1)`` of the normalised features, those of the norm itself included."""
+        scale, shift = self.mlp(time)[:, :, None, None].chunk(2, dim=1)
+        weight, bias = self.norm_1.weight[:, None, None], self.norm_1.bias[:, None, None]
+        return weight * (scale + 1), bias * (scale + 1) + shift
+
+    def forward(self, image: torch.Tensor, modulation: tuple[torch.Tensor, torch.Tensor] | None = None) -> torch.Tensor:
+        features = self.conv_1(image)
+        if modulation is None:
+            features = self.norm_1(features)
+        else:
+            factor, summand = modulation
+            features = _bare(self.norm_1, features) * factor + summand
         features = self.act_2(self.norm_2(self.conv_2(self.act_1(features))))
         return features + self.res_conv(image)
+
+
+def _bare(norm: nn.GroupNorm | nn.BatchNorm2d, features: torch.Tensor) -> torch.Tensor:
+    """The features normalised, without the norm's own factor and summand."""
+    if isinstance(norm, nn.GroupNorm):
+        return functional.group_norm(features, norm.num_groups, eps=norm.eps)
+    mean, variance, momentum = norm.running_mean, norm.running_var, norm.momentum or 0.0
+    return functional.batch_norm(features, mean, variance, None, None, norm.training, momentum, norm.eps)
 
 
 def _norm(kind: Norm, channels: int) -> nn.Module:
