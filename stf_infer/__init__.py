@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from .model import Model, open
     from .pipeline import FusionResult
     from .raster import Raster
+    from .samples.array import SampleArray
+    from .samples.model import SampleModel
+    from .samples.run import SampleResult
+    from .samples.spec import Dim, SampleInput, SampleOutput, SampleSpec, SampleValues
     from .spec import InputSpec, ModelSpec, OutputSpec, TileRule, Values
 
 __version__ = "0.1.0"
@@ -33,6 +37,14 @@ _HOME = {
     "Bundle": "bundle",
     "FusionResult": "pipeline",
     "Raster": "raster",
+    "SampleArray": "samples.array",
+    "SampleModel": "samples.model",
+    "SampleResult": "samples.run",
+    "Dim": "samples.spec",
+    "SampleInput": "samples.spec",
+    "SampleOutput": "samples.spec",
+    "SampleSpec": "samples.spec",
+    "SampleValues": "samples.spec",
     "Shape": "grid",
     "TilePlan": "grid",
     "Window": "grid",
@@ -46,12 +58,20 @@ _MODULES = ("datasets", "engines", "errors", "metrics", "noise")
 
 __all__ = [
     "Bundle",
+    "Dim",
     "FusionResult",
     "InputSpec",
     "Model",
     "ModelSpec",
     "OutputSpec",
     "Raster",
+    "SampleArray",
+    "SampleInput",
+    "SampleModel",
+    "SampleOutput",
+    "SampleResult",
+    "SampleSpec",
+    "SampleValues",
     "Shape",
     "TilePlan",
     "TileRule",

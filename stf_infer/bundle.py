@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from .errors import AssetError, BundleError, BundleVersionError
+from .samples.spec import SampleSpec
 from .spec import ModelSpec
 
 if TYPE_CHECKING:
     import numpy as np
 
-FORMAT = "1.0"
+FORMAT = "1.1"  # 1.1 added contracts for samples
 ITEM = "item.json"
 GOLDEN = "golden"
 
@@ -72,13 +73,13 @@ class Bundle:
     Attributes:
         path: The folder.
         item: The STAC Item, as parsed.
-        spec: The contract: roles, bands, units, tile rule.
+        spec: The contract: roles, bands, units and tile rule of rasters, or roles and dims of samples.
         assets: Every asset by key.
         sha256: Identity of the bundle: the hash of ``item.json``, which itself states the hash of every asset.
     """
 
     def __init__(
-        self, path: Path, item: dict[str, Any], spec: ModelSpec, assets: dict[str, Asset], sha256: str
+        self, path: Path, item: dict[str, Any], spec: ModelSpec | SampleSpec, assets: dict[str, Asset], sha256: str
     ) -> None:
         self.path, self.item, self.spec, self.assets, self.sha256 = path, item, spec, assets, sha256
         self._verified: set[str] = set()
@@ -151,7 +152,9 @@ class Bundle:
             self.asset(key)
 
     def golden(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """The golden tile: inputs by role and the output, float32 of shape ``(C, H, W)`` in network values.
+        """The golden tile or sample: inputs by role and the output, in network values and the tensors' types.
+
+        Those of rasters are float32 ``(C, H, W)``, those of samples have the shapes of the contract.
 
         Raises:
             AssetError: There is none, or it does not fit the contract.
@@ -170,13 +173,13 @@ class Bundle:
                 arrays = {name: data[name] for name in data.files}
         except (OSError, ValueError, TypeError, BadZipFile) as error:
             raise AssetError("The golden tile cannot be read", got=f"{path}: {error}") from error
-        wanted = {f"input_{i.role}": self.spec.tensor_shape(i) for i in self.spec.inputs}
-        wanted["output"] = self.spec.output_shape
+        tensors = self.spec.tensors
+        wanted = {**{f"input_{t.role}": t.shape for t in tensors}, "output": self.spec.output_shape}
         found = {name: array.shape for name, array in arrays.items()}
         if found != wanted:
             raise AssetError("The golden tile does not fit the contract", got=found, allowed=wanted)
-        arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
-        return {role: arrays[f"input_{role}"] for role in self.spec.roles}, arrays["output"]
+        inputs = {t.role: np.asarray(arrays[f"input_{t.role}"], t.dtype, order="C") for t in tensors}
+        return inputs, np.asarray(arrays["output"], np.float32, order="C")
 
     def _verify(self, asset: Asset, path: Path) -> None:
         root = self.path.resolve()
@@ -237,12 +240,19 @@ def _check_format(path: Path, properties: dict[str, Any]) -> None:
         )
 
 
-def _parse_contract(path: Path, properties: dict[str, Any]) -> ModelSpec:
+def _minor(version: str) -> int:
+    digits = version.partition(".")[2]
+    return int(digits) if digits.isdigit() else 0
+
+
+def _parse_contract(path: Path, properties: dict[str, Any]) -> ModelSpec | SampleSpec:
+    stated = properties.get("stf:contract")
+    is_samples = isinstance(stated, dict) and stated.get("kind") == "samples"
     try:
-        return ModelSpec.model_validate(properties.get("stf:contract"))
+        return SampleSpec.model_validate(stated) if is_samples else ModelSpec.model_validate(stated)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'contract'}: {e['msg']}" for e in error.errors())
-        newer = properties["stf:format"] != FORMAT
+        newer = _minor(properties["stf:format"]) > _minor(FORMAT)
         raise BundleError(
             "The contract in the bundle is not valid",
             got=f"{path}: {wrong}",

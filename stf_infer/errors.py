@@ -55,7 +55,7 @@ class MissingExtraError(StfError):
     """An optional dependency is needed and not installed."""
 
 
-# Rasters and grids ---------------------------------------------------------------------------------------
+# Rasters, samples and grids ---------------------------------------------------------------------------------------
 
 
 class RasterError(StfError):
@@ -72,6 +72,14 @@ class ScaleError(RasterError):
 
 class NodataError(RasterError):
     """A raster holds no valid pixel where one is needed."""
+
+
+class SampleError(StfError):
+    """An array cannot serve as an input of a network that takes samples."""
+
+
+class DimError(SampleError):
+    """The dims of arrays do not match those of the network, or one another."""
 
 
 class GridError(StfError):

@@ -84,9 +84,7 @@ def _placement_text(placement: Any) -> str:
 
 def _memory_after_one_call(engine: Engine, tile_batch: int) -> int:
     """Peak memory of this process after the engine has run one batch."""
-    spec = engine.spec
-    zeros = {i.tensor: np.zeros((tile_batch, *spec.tensor_shape(i)), np.float32) for i in spec.inputs}
-    engine.infer(zeros)
+    engine.infer({t.name: np.zeros((tile_batch, *t.shape), t.dtype) for t in engine.spec.tensors})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -102,7 +102,7 @@ def _prove(
 ) -> Proof:
     if not info.usable:
         return Proof(info.name, info.version, tolerance=tolerance, reason=info.reason)
-    feed = {spec.tensor: inputs[spec.role][None] for spec in bundle.spec.inputs}
+    feed = {tensor.name: inputs[tensor.role][None] for tensor in bundle.spec.tensors}
     try:
         with open_engine(bundle, info.name, threads) as engine:
             precision = engine.describe().get("precision", "")
@@ -114,7 +114,8 @@ def _prove(
         _log.debug("%s failed", info.name, exc_info=True)
         return Proof(info.name, info.version, passed=False, tolerance=tolerance, reason=str(error))
     worst = float(np.abs(result - golden).max())
-    extent = float(golden.max() - golden.min())
+    # The range of a single number is nothing: its size is taken instead.
+    extent = float(golden.max() - golden.min()) or float(np.abs(golden).max())
     relative = worst / extent if extent > 0 else worst
     return Proof(
         info.name,

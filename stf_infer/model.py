@@ -6,29 +6,31 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .area import area_window
 from .bundle import Bundle
-from .engines import Engine, open_engine
 from .errors import UsageError
 from .grid import Window
 from .noise import seed_for
+from .opened import OpenBundle, check_batch
 from .pipeline import FusionResult, Pipeline, Progress, Writer
+from .samples.spec import SampleSpec
 from .scene import Scene
 from .storage import CompressName, DTypeName, FormatName, Storage
 
 if TYPE_CHECKING:
+    from .engines import Engine
     from .estimate import RunEstimate
     from .placement import Grid
+    from .samples.model import SampleModel
     from .spec import ModelSpec
 
 # GDAL's block cache, in MB: fixed, so that memory does not grow with the machine or the scene.
 _GDAL_CACHE = 192
 
 
-def open(path: str | Path, *, engine: str | None = None, threads: int | None = None) -> Model:
+def open(path: str | Path, *, engine: str | None = None, threads: int | None = None) -> Model | SampleModel:
     """Open a bundle; the engine is compiled on first use.
 
     Args:
@@ -36,46 +38,29 @@ def open(path: str | Path, *, engine: str | None = None, threads: int | None = N
         engine: Target name (``stf-infer engines`` lists them); None takes the first usable one.
         threads: CPU threads for engine and compression; None leaves it to them.
 
+    Returns:
+        A :class:`Model`, or a :class:`stf_infer.samples.model.SampleModel` where the network takes no rasters.
+
     Raises:
         BundleError: The folder is no bundle that can be used; the message says why.
     """
-    return Model(Bundle.open(path), engine=engine, threads=threads)
+    bundle = Bundle.open(path)
+    if isinstance(bundle.spec, SampleSpec):
+        from .samples.model import SampleModel
+
+        return SampleModel(bundle, engine=engine, threads=threads)
+    return Model(bundle, engine=engine, threads=threads)
 
 
-class Model:
-    """An open bundle; a context manager. One thread fuses at a time."""
-
-    def __init__(self, bundle: Bundle, *, engine: str | None = None, threads: int | None = None) -> None:
-        if threads is not None and threads < 1:
-            raise UsageError("The number of threads cannot be used", got=threads, allowed="1 or more")
-        self.bundle, self._engine_name, self._threads = bundle, engine, threads
-        self._engine: Engine | None = None
+class Model(OpenBundle):
+    """An open bundle of a network that takes rasters; a context manager. One thread fuses at a time."""
 
     @property
     def spec(self) -> ModelSpec:
         """The contract of the network."""
-        return self.bundle.spec
-
-    @property
-    def engine(self) -> Engine:
-        """The engine, compiled when it is first asked for."""
-        if self._engine is None:
-            self._engine = open_engine(self.bundle, self._engine_name, self._threads)
-        return self._engine
-
-    def close(self) -> None:
-        """Free the engine."""
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
-
-    def __enter__(self) -> Model:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        spec = self.bundle.spec
+        assert not isinstance(spec, SampleSpec), "stf_infer.open returns a SampleModel for such a bundle"
+        return spec
 
     def fuse(
         self,
@@ -124,7 +109,7 @@ class Model:
         """
         import rasterio
 
-        _check_batch(tile_batch)
+        check_batch(tile_batch)
         seed = seed_for(self.spec, seed)
         from .layout import FileOptions
 
@@ -221,7 +206,7 @@ class Model:
 
         from .estimate import estimate_run
 
-        _check_batch(tile_batch)
+        check_batch(tile_batch)
         with (
             rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE),
             Scene(self.spec, rasters, any_ratio=any_ratio) as scene,
@@ -255,11 +240,6 @@ class _Run:
             seed=self.seed,
             progress=self.progress,
         )
-
-
-def _check_batch(tile_batch: int) -> None:
-    if tile_batch < 1:
-        raise UsageError("The tile batch cannot be used", got=tile_batch, allowed="1 or more")
 
 
 __all__ = ["Model", "open"]

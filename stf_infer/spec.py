@@ -7,7 +7,7 @@ export stage, stored in a bundle's ``item.json`` and obeyed by the pipeline. Not
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -17,6 +17,15 @@ KNOWN_ROLES = ("coarse_t1", "fine_t1", "coarse_t2", "coarse_t3", "fine_t3")
 
 # A reflectance outside this range is not a reflectance: the raster holds scaled numbers.
 PLAUSIBLE = {"reflectance": (-1.0, 5.0), "kelvin": (100.0, 500.0)}
+
+
+class Tensor(NamedTuple):
+    """One input of a graph, as an engine sees it; ``shape`` is that of one tile or sample, without the batch axis."""
+
+    role: str
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
 
 
 class _Frozen(BaseModel):
@@ -260,6 +269,11 @@ class ModelSpec(_Frozen):
             if spec.role == role:
                 return spec
         raise KeyError(role)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What the graph takes for one tile."""
+        return tuple(Tensor(i.role, i.tensor, self.tensor_shape(i)) for i in self.inputs)
 
     def tensor_shape(self, spec: InputSpec) -> tuple[int, int, int]:
         """Shape (C, H, W) of one tile of an input in the graph."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user states about rasters on the command line: ``ROLE=VALUE``, or a value for all roles."""
+"""What a user states about inputs on the command line: ``ROLE=VALUE``, or a value for all roles."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 
 from ..errors import UsageError
 from ..raster import Raster
+from ..samples.array import SampleArray
+
+_LISTS = {"--bands": "ROLE=N,N,... (numbers from 1, or names)", "--dims": "ROLE=NAME,NAME,..."}
 
 
 def rasters_from(
@@ -24,30 +27,61 @@ def rasters_from(
     Raises:
         UsageError: A statement names no role that is given, or its value cannot be read.
     """
+    files = _files(paths, others)
+    stated = _numbers(files, scale, offset, nodata) | {"bands": _pairs("--bands", bands, _name_list, None)}
+    _refuse_strangers(stated, files)
+    return {role: Raster(path, **_of(role, stated)) for role, path in files.items()}
+
+
+def arrays_from(
+    paths: Mapping[str, str | None],
+    others: Sequence[str],
+    *,
+    dims: Sequence[str],
+    scale: Sequence[str],
+    offset: Sequence[str],
+    nodata: Sequence[str],
+) -> dict[str, SampleArray]:
+    """One SampleArray a role from the options of a verb.
+
+    Raises:
+        UsageError: A statement names no role that is given, or its value cannot be read.
+    """
+    files = _files(paths, others)
+    stated = _numbers(files, scale, offset, nodata) | {"dims": _pairs("--dims", dims, _name_list, None)}
+    _refuse_strangers(stated, files)
+    return {role: SampleArray(path, **_of(role, stated)) for role, path in files.items()}
+
+
+def _files(paths: Mapping[str, str | None], others: Sequence[str]) -> dict[str, str]:
     files = {role: path for role, path in paths.items() if path is not None}
     for role, path in _pairs("--input", others, str, None).items():
         if role in files:
             raise UsageError(f"{role} is given twice", got=f"{files[role]}, {path}")
         files[role] = path
-    roles = list(files)
-    stated = {
-        "bands": _pairs("--bands", bands, _band_list, None),
-        "scale": _pairs("--scale", scale, float, roles),
-        "offset": _pairs("--offset", offset, float, roles),
-        "nodata": _pairs("--nodata", nodata, float, roles),
-    }
+    return files
+
+
+def _numbers(
+    files: Mapping[str, str], scale: Sequence[str], offset: Sequence[str], nodata: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    options = {"scale": scale, "offset": offset, "nodata": nodata}
+    return {option: _pairs(f"--{option}", given, float, list(files)) for option, given in options.items()}
+
+
+def _refuse_strangers(stated: Mapping[str, Mapping[str, Any]], files: Mapping[str, str]) -> None:
     for option, values in stated.items():
         strangers = [role for role in values if role not in files]
         if strangers:
             raise UsageError(
-                f"--{option} speaks of a raster that is not given",
+                f"--{option} speaks of an input that is not given",
                 got=", ".join(strangers),
-                allowed=", ".join(roles) or "the roles of the rasters that are given",
+                allowed=", ".join(files) or "the roles of the inputs that are given",
             )
-    return {
-        role: Raster(path, **{option: values.get(role) for option, values in stated.items()})
-        for role, path in files.items()
-    }
+
+
+def _of(role: str, stated: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {option: values.get(role) for option, values in stated.items()}
 
 
 def _pairs(
@@ -67,7 +101,7 @@ def _pairs(
         try:
             value = read(text)
         except ValueError as error:
-            allowed = "ROLE=N,N,... (numbers from 1, or names)" if read is _band_list else "NUMBER or ROLE=NUMBER"
+            allowed = _LISTS.get(flag, "NUMBER or ROLE=NUMBER")
             raise UsageError(f"{flag} cannot be read", got=statement, allowed=allowed) from error
         if role in found:
             raise UsageError(f"{flag} is given twice", got=", ".join(s for s in statements if s.startswith(role)))
@@ -77,8 +111,8 @@ def _pairs(
     return found
 
 
-def _band_list(text: str) -> tuple[str, ...]:
-    bands = tuple(part.strip() for part in text.split(","))
-    if not all(bands):
+def _name_list(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(","))
+    if not all(names):
         raise ValueError(text)
-    return bands
+    return names

@@ -11,14 +11,14 @@ from ._verb import Report, verb
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
-    from ..spec import InputSpec, RasterSpec, TileRule, Values
+    from ..spec import InputSpec, ModelSpec, RasterSpec, TileRule, Values
 
 
 @click.command(short_help="Show what a bundle wants and gives.")
 @verb
 @click.argument("bundle", metavar="NAME.stf")
 def info(bundle: str) -> Report:
-    """Show roles, bands, units, tile rule, parity and files of the bundle NAME.stf. Files are not verified: `check`."""
+    """Show roles, bands or dims, units, tile rule, parity and files of NAME.stf. Files are not verified: `check`."""
     from ..bundle import Bundle
 
     opened = Bundle.open(bundle)
@@ -49,26 +49,23 @@ def _show(console: Any, bundle: Bundle) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from ..samples.spec import SampleSpec
+    from ._sample_info import sample_table
+
     spec, data = bundle.spec, _data(bundle)
-    console.print(f"[bold]{escape(spec.name)}[/]  {escape(spec.network)}, ratio {spec.ratio}", highlight=False)
+    if isinstance(spec, SampleSpec):
+        about, table, tile = "takes samples", sample_table(spec), None
+    else:
+        about, table, tile = f"ratio {spec.ratio}", _raster_table(spec), spec.tile
+    console.print(f"[bold]{escape(spec.name)}[/]  {escape(spec.network)}, {about}", highlight=False)
     if spec.source:
         console.print(escape(spec.source), highlight=False)
     console.print()
-
-    rasters = Table("role", "bands", "grid", "unit", "network value", "tile", box=None, pad_edge=False)
-    for one in spec.inputs:
-        shape = " x ".join(map(str, spec.tensor_shape(one)))
-        rasters.add_row(one.role, ", ".join(one.bands), _grid_words(one), *_unit_and_value(one), shape)
-    for raster in spec.also_read:
-        what = (_grid_words(raster), raster.values.unit, "only for numbers of the scene", "")
-        rasters.add_row(raster.role, ", ".join(raster.bands), *what)
-    out, shape = spec.output, " x ".join(map(str, spec.output_shape))
-    rasters.add_row("[bold]fine_t2[/]", ", ".join(out.bands), "fine", out.values.unit, _value_words(out.values), shape)
-    console.print(rasters)
+    console.print(table)
     console.print()
 
     facts = Table.grid(padding=(0, 2))
-    for name, words in _facts(data, spec.tile):
+    for name, words in _facts(data, tile):
         facts.add_row(name, escape(words))
     console.print(facts)
     console.print()
@@ -80,15 +77,34 @@ def _show(console: Any, bundle: Bundle) -> None:
     console.print(files)
 
 
-def _facts(data: dict[str, Any], tile: TileRule) -> list[tuple[str, str]]:
-    facts = [("tile", _tile_words(tile)), *(("because", why) for why in tile.because)]
+def _raster_table(spec: ModelSpec) -> Any:
+    from rich.table import Table
+
+    rasters = Table("role", "bands", "grid", "unit", "network value", "tile", box=None, pad_edge=False)
+    for one in spec.inputs:
+        shape = " x ".join(map(str, spec.tensor_shape(one)))
+        rasters.add_row(one.role, ", ".join(one.bands), _grid_words(one), *_unit_and_value(one), shape)
+    for raster in spec.also_read:
+        what = (_grid_words(raster), raster.values.unit, "only for numbers of the scene", "")
+        rasters.add_row(raster.role, ", ".join(raster.bands), *what)
+    out, shape = spec.output, " x ".join(map(str, spec.output_shape))
+    rasters.add_row("[bold]fine_t2[/]", ", ".join(out.bands), "fine", out.values.unit, _value_words(out.values), shape)
+    return rasters
+
+
+def _facts(data: dict[str, Any], tile: TileRule | None) -> list[tuple[str, str]]:
+    facts = [] if tile is None else [("tile", _tile_words(tile)), *(("because", why) for why in tile.because)]
     if reach := data["probe"].get("reach"):
         facts.append(("reach", ", ".join(f"{role} {pixels} px" for role, pixels in reach.items())))
     if (seam := data["probe"].get("seam")) is not None:
         facts.append(("seam", f"overlapping tiles differ by {seam:.1e} of the output's range at most"))
     if parity := data["parity"]:
         facts.append(
-            ("parity", f"{parity['relative']:.1e} of the range against {parity['reference']}, {parity['tiles']} tiles")
+            (
+                "parity",
+                f"{parity['relative']:.1e} of the range against {parity['reference']}, {parity['tiles']} "
+                f"{'samples' if tile is None else 'tiles'}",
+            )
         )
     facts.append(("precisions", ", ".join(data["precisions"])))
     if data["parameters"] is not None:

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from typing import Any, get_args
 
 import click
@@ -12,10 +10,9 @@ import click
 from ..errors import UsageError
 from ..spec import KNOWN_ROLES
 from ..storage import CompressName, DTypeName, FormatName
-from ._statements import rasters_from
-from ._verb import Report, stderr_console, verb
-
-_log = logging.getLogger(__name__)
+from ._progress import ProgressLine
+from ._statements import arrays_from, rasters_from
+from ._verb import Report, verb
 
 
 def _role_options(function: Any) -> Any:
@@ -26,19 +23,20 @@ def _role_options(function: Any) -> Any:
     return function
 
 
-@click.command(short_help="Fuse a scene with a bundle.")
+@click.command(short_help="Fuse a scene, or samples, with a bundle.")
 @click.argument("bundle", metavar="NAME.stf")
 @_role_options
-@click.option("--input", "others", multiple=True, metavar="ROLE=FILE", help="Raster of any other role.")
-@click.option("-o", "--output", metavar="FILE", help="GeoTIFF to write.")
+@click.option("--input", "others", multiple=True, metavar="ROLE=FILE", help="Raster or array of any other role.")
+@click.option("-o", "--output", metavar="FILE", help="GeoTIFF to write; of samples NetCDF, .npz or .npy.")
 @click.option("--bands", multiple=True, metavar="ROLE=N,N,...", help="Bands to use: numbers from 1, or names.")
+@click.option("--dims", multiple=True, metavar="ROLE=A,B,...", help="Of samples: names of a file's axes, in its order.")
 @click.option("--scale", multiple=True, metavar="[ROLE=]X", help="physical = stored * X + offset.")
 @click.option("--offset", multiple=True, metavar="[ROLE=]X", help="See --scale.")
 @click.option("--nodata", multiple=True, metavar="[ROLE=]X", help="Stored value that is no measurement.")
 @click.option("--aoi", metavar="W,S,E,N|FILE", help="Area in the CRS of fine_t1, or a GeoJSON file.")
 @click.option("--engine", metavar="TARGET", help="Engine to use; see `stf-infer engines`.")
 @click.option("--threads", type=int, help="CPU threads of engine and compression.")
-@click.option("--tile-batch", type=int, default=1, show_default=True, help="Tiles in one engine call.")
+@click.option("--tile-batch", type=int, help="Tiles, or samples, in one engine call.  [default: 1 tile, 64 samples]")
 @click.option("--seed", type=int, help="Which noise a diffusion network sees: 0 to 2^64 - 1; default 0.")
 @click.option("--dtype", type=click.Choice(get_args(DTypeName)), default="auto", show_default=True)
 @click.option("--format", type=click.Choice(get_args(FormatName)), default="gtiff", show_default=True)
@@ -53,13 +51,14 @@ def run(
     output: str | None,
     others: tuple[str, ...],
     bands: tuple[str, ...],
+    dims: tuple[str, ...],
     scale: tuple[str, ...],
     offset: tuple[str, ...],
     nodata: tuple[str, ...],
     aoi: str | None,
     engine: str | None,
     threads: int | None,
-    tile_batch: int,
+    tile_batch: int | None,
     seed: int | None,
     no_overviews: bool,
     resume: bool,
@@ -70,24 +69,41 @@ def run(
     """Predict the fine image at t2 with the bundle NAME.stf.
 
     The result has the exact grid of fine_t1. Other rasters may have any CRS and pixel size.
+
+    A network that takes no rasters runs over all samples of its --input files (NetCDF, .npz, .npy): FILE, or
+    FILE:VARIABLE.
     """
-    from ..model import open as open_model
+    from ..bundle import Bundle
+    from ..model import Model
     from ..noise import seed_for
+    from ..samples.spec import SampleSpec
     from ..scene import check_roles
 
+    opened = Bundle.open(bundle)
     paths = {role: options.pop(role) for role in KNOWN_ROLES}
     layout: dict[str, Any] = {key: options[key] for key in ("dtype", "format", "compress")}
     if output is None and not dry_run:
         raise UsageError("No destination is named", fix="Give -o FILE.tif (or --dry-run)")
+    if isinstance(opened.spec, SampleSpec):
+        from ._samples import run_samples
+
+        arrays = arrays_from(paths, others, dims=dims, scale=scale, offset=offset, nodata=nodata)
+        given = {"no_overviews": no_overviews, "resume": resume, "any_ratio": any_ratio, **layout}
+        given |= {"bands": bands, "aoi": aoi, "seed": None if seed is None else str(seed)}
+        common: dict[str, Any] = {"engine": engine, "threads": threads, "batch": tile_batch, "dry_run": dry_run}
+        return run_samples(opened, arrays, output, given, **common)
+    if dims:
+        raise UsageError("--dims has no meaning for rasters", got=", ".join(dims), fix="Leave it out")
+    tile_batch = 1 if tile_batch is None else tile_batch
     rasters = rasters_from(paths, others, bands=bands, scale=scale, offset=offset, nodata=nodata)
     as_keywords: dict[str, Any] = dict(rasters)
-    with open_model(bundle, engine=engine, threads=threads) as model:
+    with Model(opened, engine=engine, threads=threads) as model:
         check_roles(model.spec, rasters)
         seed_for(model.spec, seed)
         if dry_run:
             estimate = model.estimate(aoi=aoi, tile_batch=tile_batch, any_ratio=any_ratio, **as_keywords)
             return Report(estimate.as_dict(), lambda console: _show_estimate(console, estimate.as_dict()))
-        with _ProgressLine(model.spec.name) as progress:
+        with ProgressLine(model.spec.name, "Mpx", 1e6) as progress:
             result = model.fuse(
                 output,
                 aoi=aoi,
@@ -101,45 +117,6 @@ def run(
                 **as_keywords,
             )
     return Report(result.as_dict(), lambda console: _show_result(console, result.as_dict()))
-
-
-class _ProgressLine:
-    """A progress bar with Mpx/s and ETA on a terminal; a log line every tenth elsewhere."""
-
-    def __init__(self, name: str) -> None:
-        self._name, self._logged = name, 0
-
-    def __enter__(self) -> Any:
-        if not sys.stderr.isatty():
-            return self._log_line
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %  {task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=stderr_console(),
-            transient=True,
-        )
-        self._bar.start()
-        self._task = self._bar.add_task(self._name, total=None, rate="")
-        return self._advance
-
-    def _advance(self, done: int, total: int) -> None:
-        speed = self._bar.tasks[0].finished_speed or self._bar.tasks[0].speed
-        rate = f"{speed / 1e6:.2f} Mpx/s" if speed else ""
-        self._bar.update(self._task, completed=done, total=total, rate=rate)
-
-    def _log_line(self, done: int, total: int) -> None:
-        tenth = done * 10 // max(total, 1)
-        if tenth > self._logged:
-            self._logged = tenth
-            logging.getLogger("stf_infer").info("%s: %d %% of %.1f Mpx", self._name, tenth * 10, total / 1e6)
-
-    def __exit__(self, *_: object) -> None:
-        if hasattr(self, "_bar"):
-            self._bar.stop()
 
 
 def _show_result(console: Any, data: dict[str, Any]) -> None:

@@ -107,6 +107,7 @@ def run_demo(
 
     A few seconds on one core.
     """
+    from .. import Model
     from .. import open as open_bundle
     from .view import draw
 
@@ -123,6 +124,7 @@ def run_demo(
     say("fusing")
     inputs: dict[str, Any] = {role: files[role] for role in ("fine_t1", "coarse_t1", "coarse_t2")}
     with open_bundle(bundle_path(), engine=engine) as model:
+        assert isinstance(model, Model)
         files["fine_t2"] = folder / "fine_t2.tif"
         fusion = model.fuse(files["fine_t2"], **inputs)
         network = model.spec.network

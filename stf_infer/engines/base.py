@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an engine is: something compiled for one target that turns a batch of named tiles into a batch of tiles."""
+"""What an engine is: something compiled for one target that turns a batch of named tiles (or samples) into another."""
 
 from __future__ import annotations
 
@@ -88,10 +88,11 @@ class Engine(ABC):
         """Run one batch.
 
         Args:
-            inputs: Tensor name: float32 array ``(N, C, h, w)`` in network values; N is free, the rest static.
+            inputs: Tensor name: array in network values, of the contract's type; tiles are float32 ``(N, C, h, w)``.
+                N is free, the rest static.
 
         Returns:
-            Tensor name: float32 array ``(N, C, H, W)``.
+            Tensor name: float32 array, of tiles ``(N, C, H, W)``.
 
         Raises:
             EngineError: The engine is closed, an input is missing or of another shape, the backend fails, or what it
@@ -99,13 +100,12 @@ class Engine(ABC):
         """
         if not self._open:
             raise EngineError("The engine is closed", got=self.name, fix="Open it again")
-        for spec in self.spec.inputs:
-            shape = self.spec.tensor_shape(spec)
-            if spec.tensor not in inputs:
-                raise EngineError("An input is missing", got=", ".join(inputs), allowed=spec.tensor)
-            got = inputs[spec.tensor].shape
-            if len(got) != 4 or got[0] < 1 or got[1:] != shape:
-                raise EngineError(f"The input {spec.tensor} has another shape", got=got, allowed=("N", *shape))
+        for _, tensor, shape, _ in self.spec.tensors:
+            if tensor not in inputs:
+                raise EngineError("An input is missing", got=", ".join(inputs), allowed=tensor)
+            got = inputs[tensor].shape
+            if not got or got[0] < 1 or got[1:] != shape:
+                raise EngineError(f"The input {tensor} has another shape", got=got, allowed=("N", *shape))
         outputs = self._infer_in_batches(inputs, got[0])
         name, expected = self.spec.output.tensor, (got[0], *self.spec.output_shape)
         found = outputs[name].shape if name in outputs else f"only {', '.join(outputs)}"

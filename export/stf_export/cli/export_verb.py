@@ -14,6 +14,7 @@ import click
 
 from stf_infer.cli._verb import Report, stderr_console, verb
 from stf_infer.errors import UsageError
+from stf_infer.samples.spec import SampleSpec
 
 from ._parse import parse_bands, parse_options, parse_weights
 
@@ -104,15 +105,15 @@ def _refuse(door: str, **options: Any) -> None:
 
 
 def _summary(bundle: Bundle, seconds: float) -> dict[str, Any]:
-    tile = bundle.spec.tile
+    spec = bundle.spec
     return {
         "bundle": str(bundle.path),
         "sha256": bundle.sha256,
         "bytes": sum(f.stat().st_size for f in Path(bundle.path).rglob("*") if f.is_file()),
         "seconds": round(seconds, 2),
-        "network": bundle.spec.network,
-        "roles": list(bundle.spec.roles),
-        "tile": tile.model_dump(),
+        "network": spec.network,
+        "roles": list(spec.roles),
+        "tile": None if isinstance(spec, SampleSpec) else spec.tile.model_dump(),
         "parity": bundle.parity,
         "notes": bundle.properties.get("stf:notes", []),
         "next": f"stf-infer check {bundle.path}",
@@ -120,18 +121,26 @@ def _summary(bundle: Bundle, seconds: float) -> dict[str, Any]:
 
 
 def _show(console: Any, data: dict[str, Any]) -> None:
-    tile, parity = data["tile"], data["parity"]
-    size = f"{tile['height']} x {tile['width']}"
-    rule = f"halo {tile['halo']}" if tile["mode"] == "exact" else f"overlap {tile['overlap']}"
+    parity = data["parity"]
     lines = [
-        f"tile {size}, stride {tile['stride']}, {tile['mode']}, {rule}",
-        *(f"  because: {why}" for why in tile["because"]),
+        *_tile_lines(data["tile"]),
         f"parity {parity['relative']:.1e} of the output's range against {parity['reference']} "
         f"(allowed {parity['tolerance']:.0e})",
         f"{data['bundle']}: {data['bytes'] / 1e6:.2f} MB in {data['seconds']:.0f} s. Next: {data['next']}",
     ]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _tile_lines(tile: dict[str, Any] | None) -> list[str]:
+    if tile is None:
+        return ["takes samples, whole: there are no tiles"]
+    size = f"{tile['height']} x {tile['width']}"
+    rule = f"halo {tile['halo']}" if tile["mode"] == "exact" else f"overlap {tile['overlap']}"
+    return [
+        f"tile {size}, stride {tile['stride']}, {tile['mode']}, {rule}",
+        *(f"  because: {why}" for why in tile["because"]),
+    ]
 
 
 @contextlib.contextmanager

@@ -179,7 +179,7 @@ def test_a_destination_that_cannot_be(refused, tmp_path, rasters):
         (["--scale", "fine_t1=much"], "--scale cannot be read. Got: fine_t1=much. Allowed: NUMBER or ROLE=NUMBER"),
         (["--scale", "1e-4x"], "--scale cannot be read"),
         (["--scale", "=1"], "--scale needs a role"),
-        (["--scale", "fine_t2=1"], "--scale speaks of a raster that is not given. Got: fine_t2"),
+        (["--scale", "fine_t2=1"], "--scale speaks of an input that is not given. Got: fine_t2"),
         (["--scale", "fine_t1=1", "--scale", "fine_t1=2"], "--scale is given twice. Got: fine_t1=1, fine_t1=2"),
         (["--offset", "fine_t1=low"], "--offset cannot be read"),
         (["--nodata", "coarse_t1=none"], "--nodata cannot be read"),

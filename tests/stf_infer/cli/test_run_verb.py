@@ -17,7 +17,7 @@ import rasterio
 from affine import Affine
 
 from fakes import ORIGIN, block_mean, box_blur, export_blur, read_tif, smooth_field, write_tif
-from stf_infer.cli import run as run_verb
+from stf_infer.cli import _progress
 from stf_infer.noise import noise
 
 ENGINES = ["onnxruntime-cpu", "openvino-cpu"]
@@ -218,9 +218,9 @@ def test_a_terminal_shows_a_bar_with_a_rate(monkeypatch):
 
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=120)
-    monkeypatch.setattr(run_verb, "stderr_console", lambda: console)
+    monkeypatch.setattr(_progress, "stderr_console", lambda: console)
     monkeypatch.setattr(sys, "stderr", Terminal())
-    with run_verb._ProgressLine("net") as progress:
+    with _progress.ProgressLine("net", "Mpx", 1e6) as progress:
         for done in range(11):
             time.sleep(0.02)
             progress(done * 1_000_000, 10_000_000)
