@@ -28,6 +28,7 @@ class RunEstimate:
         area: Rows and columns that would be written.
         tile: Rows and columns of a tile.
         tiles: Tiles of the scene.
+        samples: How often each of them is run.
         mode: ``exact`` or ``blend``.
         halo: Fine pixels of context around a core.
         stride: Tile origins are multiples of it.
@@ -40,6 +41,7 @@ class RunEstimate:
     area: tuple[int, int]
     tile: tuple[int, int]
     tiles: int
+    samples: int
     mode: str
     halo: int
     stride: int
@@ -52,7 +54,9 @@ class RunEstimate:
         return asdict(self)
 
 
-def estimate_run(scene: Scene, engine: Engine, area: Window, tile_batch: int, cache: int) -> RunEstimate:
+def estimate_run(
+    scene: Scene, engine: Engine, area: Window, tile_batch: int, cache: int, samples: int = 1
+) -> RunEstimate:
     """Plan a run and measure one engine call.
 
     Args:
@@ -61,6 +65,7 @@ def estimate_run(scene: Scene, engine: Engine, area: Window, tile_batch: int, ca
         area: Window that would be written.
         tile_batch: Tiles in one engine call.
         cache: Bytes of GDAL's block cache.
+        samples: Samples of an ensemble.
     """
     plan, spec = scene.plan(), scene.spec
     return RunEstimate(
@@ -68,11 +73,12 @@ def estimate_run(scene: Scene, engine: Engine, area: Window, tile_batch: int, ca
         area=(area.shape.height, area.shape.width),
         tile=(plan.tile.height, plan.tile.width),
         tiles=len(plan),
+        samples=samples,
         mode=spec.tile.mode,
         halo=spec.tile.halo,
         stride=spec.tile.stride,
         overlap_cost=plan.overlap_cost,
-        peak_bytes=_memory_after_one_call(engine, tile_batch) + _buffers(scene, tile_batch, cache),
+        peak_bytes=_memory_after_one_call(engine, tile_batch) + _buffers(scene, tile_batch, cache, samples),
         grids={role: _placement_text(layer.placement) for role, layer in scene.layers.items()},
     )
 
@@ -89,7 +95,7 @@ def _memory_after_one_call(engine: Engine, tile_batch: int) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _buffers(scene: Scene, tile_batch: int, cache: int) -> int:
+def _buffers(scene: Scene, tile_batch: int, cache: int, samples: int) -> int:
     """Bytes of strips, batches, open rows, the writer's block row and GDAL's cache."""
     spec, plan, width = scene.spec, scene.plan(), scene.shape.width
     rows = plan.tile.height
@@ -103,7 +109,8 @@ def _buffers(scene: Scene, tile_batch: int, cache: int) -> int:
     bands = len(spec.output.bands)
     tensors = sum(int(np.prod(spec.tensor_shape(i))) for i in spec.inputs) + int(np.prod(spec.output_shape))
     batches = _BATCHES_ALIVE * tile_batch * tensors * 4
-    open_rows = 3 * bands * rows * width * 4
-    block_row = 2 * bands * BLOCK * width * 4
+    open_rows = 3 * samples * bands * rows * width * 4
+    stored = bands if samples == 1 else 2 * bands
+    block_row = 2 * stored * BLOCK * width * 4
     raw = sum(len(r.bands) for r in spec.rasters) * width * scene.shape.height * 2
     return strips + batches + open_rows + block_row + min(cache, raw)

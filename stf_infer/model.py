@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from .area import area_window
 from .bundle import Bundle
+from .ensemble import Ensemble
 from .errors import UsageError
 from .grid import Window
-from .noise import seed_for
 from .opened import OpenBundle, check_batch
 from .pipeline import FusionResult, Pipeline, Progress, Writer
 from .samples.spec import SampleSpec
@@ -69,6 +69,7 @@ class Model(OpenBundle):
         aoi: Any = None,
         tile_batch: int = 1,
         seed: int | None = None,
+        samples: int = 1,
         dtype: DTypeName = "auto",
         format: FormatName = "gtiff",
         compress: CompressName = "zstd",
@@ -87,6 +88,10 @@ class Model(OpenBundle):
             tile_batch: Tiles in one engine call.
             seed: Which noise a network with noise inputs sees: 0 to 2^64 - 1; None is 0. A pixel sees the same noise
                 whatever the tiles, the batch and the area are.
+            samples: 2 or more draw as many samples, with the seeds ``seed``, ``seed + 1`` and so on, and give their
+                mean and, as further bands ``<band>_std``, their standard deviation pixel by pixel (with n - 1): those
+                of the images that each seed would give alone. Every tile is run once for each sample, and the rows
+                that are being blended are held once for each.
             dtype: Stored type: ``int16`` (scaled), ``float32``, or ``auto`` (as fine_t1).
             format: ``gtiff`` or ``cog``.
             compress: ``zstd``, ``deflate``, ``lzw`` or ``none``.
@@ -110,7 +115,7 @@ class Model(OpenBundle):
         import rasterio
 
         check_batch(tile_batch)
-        seed = seed_for(self.spec, seed)
+        ensemble = Ensemble.of(self.spec, seed, samples)
         from .layout import FileOptions
 
         options = FileOptions(format, compress, overviews, threads=self._threads or 2)
@@ -118,19 +123,20 @@ class Model(OpenBundle):
             rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE, GDAL_NUM_THREADS=str(options.threads)),
             Scene(self.spec, rasters, any_ratio=any_ratio) as scene,
         ):
-            run = _Run(scene, area_window(aoi, scene.grid), tile_batch, seed, progress)
+            run = _Run(scene, area_window(aoi, scene.grid), tile_batch, ensemble, progress)
             if output is None:
                 return self._fuse_array(run)
-            storage = Storage.choose(self.spec.output, dtype, scene.fine_profile)
+            storage = Storage.choose(self.spec.output, dtype, scene.fine_profile, ensemble.samples)
             return self._fuse_file(Path(output), run, storage, options, resume)
 
     def _fuse_array(self, run: _Run) -> FusionResult:
         from .output import ArrayWriter
 
-        storage = Storage.choose(self.spec.output, "float32", run.scene.fine_profile)
-        writer = ArrayWriter(run.grid, self.spec.output.bands)
+        storage = Storage.choose(self.spec.output, "float32", run.scene.fine_profile, run.ensemble.samples)
+        bands = storage.bands(self.spec.output)
+        writer = ArrayWriter(run.grid, bands)
         result = run.pipeline(self.engine, writer, storage).run()
-        result.array, result.provenance = writer.array, self._provenance(run)
+        result.array, result.bands, result.provenance = writer.array, bands, self._provenance(run)
         return result
 
     def _fuse_file(self, path: Path, run: _Run, storage: Storage, options: Any, resume: bool) -> FusionResult:
@@ -141,7 +147,7 @@ class Model(OpenBundle):
         writer = SceneWriter(
             path,
             run.grid,
-            self.spec.output.bands,
+            self.spec.output,
             storage,
             options,
             {**tags, "TIFFTAG_SOFTWARE": f"stf-infer {tags['STF_VERSION']}"},
@@ -154,7 +160,7 @@ class Model(OpenBundle):
             writer.finish()
             result.finish_seconds = time.perf_counter() - began
             result.seconds += result.finish_seconds
-        result.path, result.provenance = path, self._provenance(run)
+        result.path, result.bands, result.provenance = path, writer.bands, self._provenance(run)
         return result
 
     def _refuse_to_overwrite_inputs(self, path: Path, scene: Scene) -> None:
@@ -182,7 +188,8 @@ class Model(OpenBundle):
                 f"{role}={'array' if raster.is_array else Path(raster.label).name}"
                 for role, raster in run.scene.rasters.items()
             ),
-            **({"seed": str(run.seed)} if self.spec.noises else {}),
+            **({"seed": str(run.ensemble.seed)} if self.spec.noises else {}),
+            **({"samples": str(run.ensemble.samples)} if run.ensemble.samples > 1 else {}),
         }
 
     def _identity(self, run: _Run, storage: Storage, options: Any, resume: bool) -> dict[str, Any]:
@@ -194,24 +201,35 @@ class Model(OpenBundle):
             "bundle": self.bundle.sha256,
             "engine": self.engine.describe(),
             "inputs": {role: raster.identity(hash_pixels=resume) for role, raster in run.scene.rasters.items()},
-            "seed": run.seed,
+            "ensemble": [run.ensemble.seed, run.ensemble.samples],
             "area": [run.area.y0, run.area.y1, run.area.x0, run.area.x1],
             "storage": [str(storage.dtype), storage.scale, storage.offset, str(storage.nodata)],
             "compress": options.compress,
         }
 
-    def estimate(self, *, aoi: Any = None, tile_batch: int = 1, any_ratio: bool = False, **rasters: Any) -> RunEstimate:
+    def estimate(
+        self,
+        *,
+        aoi: Any = None,
+        tile_batch: int = 1,
+        seed: int | None = None,
+        samples: int = 1,
+        any_ratio: bool = False,
+        **rasters: Any,
+    ) -> RunEstimate:
         """What :meth:`fuse` would do with these rasters: tile plan, overlap cost, expected peak memory."""
         import rasterio
 
         from .estimate import estimate_run
 
         check_batch(tile_batch)
+        count = Ensemble.of(self.spec, seed, samples).samples
         with (
             rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE),
             Scene(self.spec, rasters, any_ratio=any_ratio) as scene,
         ):
-            return estimate_run(scene, self.engine, area_window(aoi, scene.grid), tile_batch, _GDAL_CACHE * 1024 * 1024)
+            area, cache = area_window(aoi, scene.grid), _GDAL_CACHE * 1024 * 1024
+            return estimate_run(scene, self.engine, area, tile_batch, cache, count)
 
 
 @dataclass(frozen=True)
@@ -221,7 +239,7 @@ class _Run:
     scene: Scene
     area: Window
     tile_batch: int
-    seed: int
+    ensemble: Ensemble
     progress: Progress | None
 
     @property
@@ -237,7 +255,7 @@ class _Run:
             storage,
             area=self.area,
             tile_batch=self.tile_batch,
-            seed=self.seed,
+            ensemble=self.ensemble,
             progress=self.progress,
         )
 

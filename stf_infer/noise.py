@@ -33,7 +33,6 @@ from .errors import UsageError
 
 if TYPE_CHECKING:
     from .grid import Window
-    from .spec import ModelSpec
 
 # What a seed and a draw must be below.
 SEEDS, DRAWS = 2**64, 2**32
@@ -58,21 +57,17 @@ def noise(seed: int, step: int, y: int, x: int, shape: tuple[int, int, int]) -> 
     if len(shape) != 3 or min(shape) < 1:
         raise UsageError("Noise cannot have this shape", got=shape, allowed="(bands, rows, columns), each 1 or more")
     out = np.empty(shape, np.float32)
-    _core.noise(_checked("seed", seed, SEEDS), _checked("draw", step, DRAWS), y, x, out)
+    _core.noise(check_seed(seed), _checked("draw", step, DRAWS), y, x, out)
     return out
 
 
-def seed_for(spec: ModelSpec, seed: int | None) -> int:
-    """The seed of a run: what is given, or 0.
+def check_seed(seed: int) -> int:
+    """The seed as a plain int.
 
     Raises:
-        UsageError: It is not within 0 to 2^64 - 1, or the network has no noise that it could seed.
+        UsageError: It is not within 0 to 2^64 - 1.
     """
-    if seed is not None and not spec.noises:
-        raise UsageError(
-            f"{spec.name} takes no noise: its result is the same with any seed", got=f"seed {seed}", fix="Leave it out"
-        )
-    return 0 if seed is None else _checked("seed", seed, SEEDS)
+    return _checked("seed", seed, SEEDS)
 
 
 def _checked(name: str, value: int, limit: int) -> int:

@@ -33,8 +33,8 @@ class OpenRows:
         self._sums = np.concatenate([self._sums, zeros], axis=1)
         self._valid = np.concatenate([self._valid, new])
 
-    def add(self, tile: Tile, values: np.ndarray) -> None:
-        """Add a tile's output (C, h, w) with the weights of the plan."""
+    def add(self, tile: Tile, values: np.ndarray, channel: int = 0) -> None:
+        """Add a tile's output (C, h, w) to the channels from ``channel`` with the weights of the plan."""
         assert self._first is not None
         _core.blend(
             np.ascontiguousarray(values, np.float32),
@@ -42,7 +42,7 @@ class OpenRows:
             tile.read.x0,
             self._plan.y.weights(tile.iy),
             self._plan.x.weights(tile.ix),
-            self._sums,
+            self._sums[channel : channel + len(values)],
             self._first,
         )
 

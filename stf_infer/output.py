@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rasterio.io import DatasetWriter
 
     from .placement import Grid
+    from .spec import OutputSpec
 
 _log = logging.getLogger(__name__)
 
@@ -47,8 +48,8 @@ class SceneWriter:
     Args:
         path: The destination.
         grid: Grid of the result.
-        bands: Band descriptions.
-        storage: Type, scale and nodata.
+        output: What the network gives.
+        storage: Bands, type, scale and nodata.
         options: Layout of the file.
         tags: Provenance, stored as TIFF metadata.
         identity: Which run this is; see :class:`stf_infer.journal.Journal`.
@@ -60,7 +61,7 @@ class SceneWriter:
         self,
         path: Path,
         grid: Grid,
-        bands: tuple[str, ...],
+        output: OutputSpec,
         storage: Storage,
         options: FileOptions,
         tags: dict[str, str],
@@ -69,13 +70,14 @@ class SceneWriter:
         resume: bool = False,
         keep_on_error: bool = False,
     ) -> None:
-        self.path, self.grid, self.bands, self.storage, self.options = path, grid, bands, storage, options
+        self.path, self.grid, self.storage, self.options = path, grid, storage, options
+        self.bands, self._offsets = storage.bands(output), storage.offsets(output)
         self._tags, self._keep_on_error = tags, keep_on_error or resume
         self._partial = path.with_name(f".{path.name}.partial.tif")
         self._cog = path.with_name(f".{path.name}.partial.cog.tif")
         self._journal = Journal(path.with_name(f".{path.name}.partial.json"), identity)
         self._file: DatasetWriter | None = None
-        self._pending = np.empty((len(bands), BLOCK, grid.shape.width), storage.dtype)
+        self._pending = np.empty((len(self.bands), BLOCK, grid.shape.width), storage.dtype)
         self._pending_rows = 0
         self._check_destination()
         self.first_row = self._continue() if resume else 0
@@ -99,7 +101,7 @@ class SceneWriter:
             self._file = self._create()
             self._file.descriptions = self.bands
             self._file.scales = (self.storage.scale,) * len(self.bands)
-            self._file.offsets = (self.storage.offset,) * len(self.bands)
+            self._file.offsets = self._offsets
             self._file.units = (self.storage.unit,) * len(self.bands)
             self._file.update_tags(**self._tags)
         except gdal.failures() as error:

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .engines.base import Engine
+from .ensemble import Ensemble
 from .errors import EngineError, NodataError
 from .grid import Tile, Window
 from .noise import TileNoise
@@ -54,7 +55,8 @@ class FusionResult:
         pixels: Scene pixels that were written.
         valid_fraction: Share of them that are valid in all inputs.
         not_finite: Values (pixels times bands) that the network gave as NaN or infinite; they are nodata too.
-        tiles: Tiles run by the engine.
+        bands: Names of the bands of the result.
+        tiles: Tiles run by the engine, each once for every sample.
         skipped_tiles: Tiles without a single valid pixel, not run.
         seconds: Wall time from first read to the finished file.
         finish_seconds: Part of it after the last row: overviews, and reading the file back to verify it.
@@ -65,6 +67,7 @@ class FusionResult:
 
     path: Any = None
     array: np.ndarray | None = None
+    bands: tuple[str, ...] = ()
     pixels: int = 0
     valid_fraction: float = 0.0
     not_finite: int = 0
@@ -99,12 +102,14 @@ class _TileRow:
 @dataclass(frozen=True)
 class _Batch:
     tiles: list[Tile]
+    sample: int
     inputs: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class _Output:
     tiles: list[Tile]
+    sample: int
     output: np.ndarray
 
 
@@ -154,7 +159,7 @@ class Pipeline:
         storage: How rows are stored; None hands physical float32 values to the writer.
         area: Window of the scene to write; None is all of it. Its pixels are those of the whole scene's result.
         tile_batch: Tiles in one engine call.
-        seed: Which noise a network with noise inputs sees.
+        ensemble: Which noise a network with noise inputs sees, and how many samples it draws.
         progress: Called with (pixels done, pixels in all) from the writer's thread.
     """
 
@@ -167,13 +172,13 @@ class Pipeline:
         *,
         area: Window | None = None,
         tile_batch: int = 1,
-        seed: int = 0,
+        ensemble: Ensemble | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.scene, self.engine, self.writer, self.storage = scene, engine, writer, storage
         self.plan = scene.plan()
         self.area = area or Window(0, scene.shape.height, 0, scene.shape.width)
-        self.tile_batch, self.seed, self.progress = tile_batch, seed, progress
+        self.tile_batch, self.ensemble, self.progress = tile_batch, ensemble or Ensemble(), progress
         self.spec = scene.spec
         self._stop = threading.Event()
         self._errors: list[BaseException] = []
@@ -305,21 +310,28 @@ class Pipeline:
                 continue
             waiting.append(tile)
             if len(waiting) == self.tile_batch:
-                self._batches.put(self._gather(waiting))
+                self._produce_batches(waiting)
                 waiting = []
         if waiting:
-            self._batches.put(self._gather(waiting))
+            self._produce_batches(waiting)
 
     def _has_valid(self, tile: Tile, valid: np.ndarray, first: int) -> bool:
         y0, y1 = self._reach(self.plan.y, tile.iy)
         x0, x1 = self._reach(self.plan.x, tile.ix)
         return bool(valid[y0 - first : y1 - first, x0:x1].any())
 
-    def _gather(self, tiles: list[Tile]) -> _Batch:
-        inputs, noise = {}, TileNoise(self.seed, [tile.read for tile in tiles])
+    def _produce_batches(self, tiles: list[Tile]) -> None:
+        """One batch for each sample: they share the rasters and differ in the noise."""
+        rasters = self._gather(tiles)
+        for sample, seed in enumerate(self.ensemble.seeds):
+            noise = TileNoise(seed, [tile.read for tile in tiles])
+            drawn = {spec.tensor: noise.draw(spec.draw, len(spec.bands)) for spec in self.spec.noises}
+            self._batches.put(_Batch(tiles, sample, {**rasters, **drawn}))
+
+    def _gather(self, tiles: list[Tile]) -> dict[str, np.ndarray]:
+        inputs = {}
         for spec in self.spec.inputs:
             if spec.grid == "noise":
-                inputs[spec.tensor] = noise.draw(spec.draw, len(spec.bands))
                 continue
             out = np.empty((len(tiles), *self.spec.tensor_shape(spec)), np.float32)
             if spec.grid == "scene":
@@ -329,7 +341,7 @@ class Pipeline:
             for number, tile in enumerate(tiles):
                 self.scene.readers[spec.role].gather(tile.read, out[number])
             inputs[spec.tensor] = out
-        return _Batch(tiles, inputs)
+        return inputs
 
     def _infer(self) -> tuple[float, int]:
         seconds, tiles = 0.0, 0
@@ -338,14 +350,15 @@ class Pipeline:
                 began = time.perf_counter()
                 outputs = self.engine.infer(item.inputs)
                 seconds += time.perf_counter() - began
-                tiles += len(item.tiles)
-                item = _Output(item.tiles, outputs[self.spec.output.tensor])
+                tiles += len(item.tiles) if item.sample == 0 else 0
+                item = _Output(item.tiles, item.sample, outputs[self.spec.output.tensor])
             self._outputs.put(item)
         self._outputs.end()
         return seconds, tiles
 
     def _consume(self) -> None:
-        rows = OpenRows(self.plan, len(self.spec.output.bands))
+        bands = len(self.spec.output.bands)
+        rows = OpenRows(self.plan, self.ensemble.samples * bands)
         current: int | None = None
         for item in self._outputs:
             if isinstance(item, _TileRow):
@@ -355,9 +368,13 @@ class Pipeline:
                 rows.extend(item.first, item.valid)
             else:
                 for tile, values in zip(item.tiles, item.output, strict=True):
-                    rows.add(tile, values)
+                    rows.add(tile, values, item.sample * bands)
         if current is not None:
             self._finish_rows(rows, min(self.plan.final_rows(current), rows.stop))
+
+    def _mean_sample(self, sums: np.ndarray) -> np.ndarray:
+        samples = self.ensemble.samples
+        return sums if samples == 1 else sums.reshape(samples, -1, *sums.shape[1:]).mean(axis=0)
 
     def _finish_rows(self, rows: OpenRows, stop: int) -> None:
         """Finalise and write the rows above ``stop``, and let go of them."""
@@ -370,7 +387,7 @@ class Pipeline:
             # Outside of the area lie tiles that were not run.
             wanted = slice(begin - first, end - first), slice(self.area.x0, self.area.x1)
             sums, valid = np.ascontiguousarray(sums[(slice(None), *wanted)]), np.ascontiguousarray(valid[wanted])
-            self._seam.feed(sums, valid, begin, self.area.x0)
+            self._seam.feed(self._mean_sample(sums), valid, begin, self.area.x0)
             stored, not_finite = self.storage.finalise(sums, valid, self.spec.output)
             self._not_finite += not_finite
             self._valid_pixels += int(np.count_nonzero(valid))

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How network values become the numbers of a result file."""
+"""How network values become the numbers of a result file, of one sample or of several."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from . import _core
+from .ensemble import mean_and_deviation
 from .errors import UsageError
-from .spec import OutputSpec
+from .spec import OutputSpec, Values
 
 DTypeName = Literal["auto", "int16", "float32"]
 FormatName = Literal["gtiff", "cog"]
@@ -29,7 +30,10 @@ def check_choice(name: str, value: str, choices: Any) -> None:
 
 @dataclass(frozen=True)
 class Storage:
-    """Type, scale and nodata of a result: ``physical = stored * scale + offset``.
+    """Bands, type, scale and nodata of a result: ``physical = stored * scale + offset``.
+
+    Of several samples the mean is stored, and behind it the standard deviation: those of the images that the samples
+    would be on their own, clipped, before they are rounded to integers. A deviation has the scale and no offset.
 
     Attributes:
         dtype: ``int16`` or ``float32``.
@@ -37,6 +41,7 @@ class Storage:
         offset: See above; 0 for floats.
         nodata: Stored where an input had no measurement; NaN for floats.
         unit: Unit of the physical values.
+        samples: How many samples a result is made of.
     """
 
     dtype: np.dtype
@@ -44,9 +49,10 @@ class Storage:
     offset: float
     nodata: float
     unit: str
+    samples: int = 1
 
     @classmethod
-    def choose(cls, output: OutputSpec, wanted: DTypeName, fine_profile: dict[str, Any]) -> Storage:
+    def choose(cls, output: OutputSpec, wanted: DTypeName, fine_profile: dict[str, Any], samples: int = 1) -> Storage:
         """The storage of a result.
 
         ``auto`` follows fine_t1: int16 where it holds integers (and int16 can hold the unit), else float32.
@@ -58,7 +64,7 @@ class Storage:
         fine_is_integer = np.dtype(fine_profile["dtype"]).kind in "ui"
         fits = _fits_int16(output)
         if wanted == "float32" or (wanted == "auto" and not (fine_is_integer and fits)):
-            return cls(np.dtype(np.float32), 1.0, 0.0, float("nan"), output.values.unit)
+            return cls(np.dtype(np.float32), 1.0, 0.0, float("nan"), output.values.unit, samples)
         if not fits:
             raise UsageError(
                 f"int16 cannot hold {output.values.unit} with the storage scale of the contract",
@@ -74,24 +80,50 @@ class Storage:
             output.storage_offset,
             float(nodata),
             output.values.unit,
+            samples,
         )
 
+    def bands(self, output: OutputSpec) -> tuple[str, ...]:
+        """Names of the bands of a result: those of the network, and of several samples ``<band>_std`` for each."""
+        return output.bands if self.samples == 1 else (*output.bands, *(f"{band}_std" for band in output.bands))
+
+    def offsets(self, output: OutputSpec) -> tuple[float, ...]:
+        """Offset of each band of a result."""
+        bands = len(output.bands)
+        return (self.offset,) * bands + (0.0,) * (len(self.bands(output)) - bands)
+
     def finalise(self, sums: np.ndarray, valid: np.ndarray, output: OutputSpec) -> tuple[np.ndarray, int]:
-        """Blended network values (C, rows, W) as stored numbers; nodata where ``valid`` is 0.
+        """Blended network values as stored numbers; nodata where ``valid`` is 0.
+
+        Args:
+            sums: ``(samples * C, rows, W)``, sample after sample.
+            valid: ``(rows, W)``.
+            output: What the values are.
 
         Returns:
-            The stored numbers, and how many values of valid pixels were not finite (they are nodata as well).
+            The stored numbers of all :meth:`bands`, and how many values of valid pixels were not finite in a sample
+            (they are nodata as well).
         """
-        values = output.values
+        if self.samples == 1:
+            return self._stored(sums, valid, output.values)
+        physical = replace(self, dtype=np.dtype(np.float32), scale=1.0, offset=0.0, nodata=float("nan"))
+        samples = sums.reshape(self.samples, -1, *sums.shape[1:])
+        mean, deviation = mean_and_deviation(physical._stored(one, valid, output.values)[0] for one in samples)
+        plain = Values(unit=self.unit)
+        stored, not_finite = self._stored(mean, valid, plain)
+        return np.concatenate([stored, replace(self, offset=0.0)._stored(deviation, valid, plain)[0]]), not_finite
+
+    def _stored(self, network: np.ndarray, valid: np.ndarray, values: Values) -> tuple[np.ndarray, int]:
+        """Numbers of ``(C, rows, W)`` in network values, and how many of valid pixels are not finite."""
         scale = 1 / (values.scale * self.scale)
         offset = (-values.offset / values.scale - self.offset) / self.scale
         low = -np.inf if values.minimum is None else (values.minimum - self.offset) / self.scale
         high = np.inf if values.maximum is None else (values.maximum - self.offset) / self.scale
-        stored = np.empty(sums.shape, self.dtype)
-        channels = sums.shape[0]
+        stored = np.empty(network.shape, self.dtype)
+        channels = network.shape[0]
         nodata: Any = int(self.nodata) if self.dtype.kind == "i" else self.nodata
         not_finite = _core.finalise(
-            sums,
+            network,
             valid,
             np.full(channels, scale, np.float32),
             np.full(channels, offset, np.float32),

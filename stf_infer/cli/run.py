@@ -38,6 +38,13 @@ def _role_options(function: Any) -> Any:
 @click.option("--threads", type=int, help="CPU threads of engine and compression.")
 @click.option("--tile-batch", type=int, help="Tiles, or samples, in one engine call.  [default: 1 tile, 64 samples]")
 @click.option("--seed", type=int, help="Which noise a diffusion network sees: 0 to 2^64 - 1; default 0.")
+@click.option(
+    "--samples",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Of a diffusion network: draw so many, from --seed on, and write their mean and standard deviation.",
+)
 @click.option("--dtype", type=click.Choice(get_args(DTypeName)), default="auto", show_default=True)
 @click.option("--format", type=click.Choice(get_args(FormatName)), default="gtiff", show_default=True)
 @click.option("--compress", type=click.Choice(get_args(CompressName)), default="zstd", show_default=True)
@@ -60,6 +67,7 @@ def run(
     threads: int | None,
     tile_batch: int | None,
     seed: int | None,
+    samples: int,
     no_overviews: bool,
     resume: bool,
     any_ratio: bool,
@@ -75,7 +83,6 @@ def run(
     """
     from ..bundle import Bundle
     from ..model import Model
-    from ..noise import seed_for
     from ..samples.spec import SampleSpec
     from ..scene import check_roles
 
@@ -90,6 +97,7 @@ def run(
         arrays = arrays_from(paths, others, dims=dims, scale=scale, offset=offset, nodata=nodata)
         given = {"no_overviews": no_overviews, "resume": resume, "any_ratio": any_ratio, **layout}
         given |= {"bands": bands, "aoi": aoi, "seed": None if seed is None else str(seed)}
+        given["samples"] = None if samples == 1 else str(samples)
         common: dict[str, Any] = {"engine": engine, "threads": threads, "batch": tile_batch, "dry_run": dry_run}
         return run_samples(opened, arrays, output, given, **common)
     if dims:
@@ -99,9 +107,10 @@ def run(
     as_keywords: dict[str, Any] = dict(rasters)
     with Model(opened, engine=engine, threads=threads) as model:
         check_roles(model.spec, rasters)
-        seed_for(model.spec, seed)
         if dry_run:
-            estimate = model.estimate(aoi=aoi, tile_batch=tile_batch, any_ratio=any_ratio, **as_keywords)
+            estimate = model.estimate(
+                aoi=aoi, tile_batch=tile_batch, seed=seed, samples=samples, any_ratio=any_ratio, **as_keywords
+            )
             return Report(estimate.as_dict(), lambda console: _show_estimate(console, estimate.as_dict()))
         with ProgressLine(model.spec.name, "Mpx", 1e6) as progress:
             result = model.fuse(
@@ -109,6 +118,7 @@ def run(
                 aoi=aoi,
                 tile_batch=tile_batch,
                 seed=seed,
+                samples=samples,
                 overviews=not no_overviews,
                 resume=resume,
                 any_ratio=any_ratio,
@@ -133,8 +143,11 @@ def _show_result(console: Any, data: dict[str, Any]) -> None:
     if data["seam_ratio"] is not None:
         console.print(f"  seam figure {data['seam_ratio']:.3f} (gradient across tile borders / elsewhere)")
     made = data["provenance"]
-    seed = f", seed {made['seed']}" if "seed" in made else ""
-    console.print(f"  {made['bundle']} on {made['engine']}, {made['precision']}{seed}, tiles {made['tile_plan']}")
+    console.print(f"  {made['bundle']} on {made['engine']}, {made['precision']}, tiles {made['tile_plan']}")
+    if "samples" in made:
+        console.print(f"  mean and standard deviation of {made['samples']} samples, the first of seed {made['seed']}")
+    elif "seed" in made:
+        console.print(f"  noise of seed {made['seed']}")
 
 
 def _show_estimate(console: Any, data: dict[str, Any]) -> None:
@@ -144,6 +157,8 @@ def _show_estimate(console: Any, data: dict[str, Any]) -> None:
         f"tiles         {data['tiles']} of {data['tile'][0]} x {data['tile'][1]}, {data['mode']}, "
         f"halo {data['halo']}, stride {data['stride']}"
     )
+    if data["samples"] > 1:
+        console.print(f"samples       {data['samples']} of every tile")
     console.print(f"overlap cost  {data['overlap_cost']:.2f} x the pixels of the scene are computed")
     console.print(f"peak memory   about {data['peak_bytes'] / 1e9:.2f} GB")
     for role, how in data["grids"].items():

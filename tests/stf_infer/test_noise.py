@@ -12,11 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from fakes import make_spec
 from stf_infer import _core
 from stf_infer.errors import UsageError
 from stf_infer.grid import Window
-from stf_infer.noise import TileNoise, noise, seed_for
+from stf_infer.noise import TileNoise, noise
 
 SIGMAS = 5
 SHAPE = (3, 200, 300)
@@ -115,17 +114,6 @@ def test_a_draw_has_32_bits(step):
 def test_a_shape_has_pixels(shape):
     with pytest.raises(UsageError, match="Noise cannot have this shape"):
         noise(0, 0, 0, 0, shape)
-
-
-def test_the_seed_of_a_run():
-    noisy, quiet = make_spec(draws=(0,)), make_spec()
-    assert [seed_for(noisy, s) for s in (None, 0, 5, 2**64 - 1)] == [0, 0, 5, 2**64 - 1]
-    assert seed_for(quiet, None) == 0
-    with pytest.raises(UsageError, match="The seed cannot be used"):
-        seed_for(noisy, -1)
-    for seed in (0, 5, -1):
-        with pytest.raises(UsageError, match=f"fake takes no noise.*Got: seed {seed}. Leave it out"):
-            seed_for(quiet, seed)
 
 
 def test_it_is_what_the_core_draws():

@@ -135,17 +135,53 @@ def test_a_seed_gives_its_noise(run, out, noisy_bundle):
         np.testing.assert_allclose(results[seed] - results[0], added - base, atol=1e-6)
     assert run(bundle=noisy_bundle).code == 0
     assert read_tif(out).tobytes() == results[0].tobytes()
-    assert "fp32, seed 5, tiles" in " ".join(run("--seed", 5, bundle=noisy_bundle).out.split())
+    assert "noise of seed 5" in run("--seed", 5, bundle=noisy_bundle).out
+
+
+def test_samples_give_mean_and_deviation_as_bands(run, out, noisy_bundle):
+    alone = []
+    for seed in (7, 8, 9):
+        assert run("--seed", seed, bundle=noisy_bundle).code == 0
+        alone.append(read_tif(out).astype(np.float64))
+    result = run("--seed", 7, "--samples", 3, "--json", bundle=noisy_bundle)
+    assert result.code == 0
+    data = result.data
+    assert data["bands"] == ["red", "nir", "red_std", "nir_std"]
+    assert (data["provenance"]["seed"], data["provenance"]["samples"], data["tiles"]) == ("7", "3", 9)
+    with rasterio.open(out) as made:
+        assert made.descriptions == ("red", "nir", "red_std", "nir_std")
+        assert (made.tags()["STF_SEED"], made.tags()["STF_SAMPLES"]) == ("7", "3")
+    np.testing.assert_allclose(read_tif(out)[:2], np.mean(alone, axis=0), atol=1e-6)
+    np.testing.assert_allclose(read_tif(out)[2:], np.std(alone, axis=0, ddof=1), atol=1e-6)
+    words = run("--samples", 3, bundle=noisy_bundle).out
+    assert "mean and standard deviation of 3 samples, the first of seed 0" in words
 
 
 @pytest.mark.parametrize("more", [[], ["--dry-run"]])
-def test_a_seed_for_a_network_without_noise_is_refused(refused, more):
-    refused("--seed", 1, *more, error="UsageError", says="blur takes no noise: its result is the same with any seed")
+@pytest.mark.parametrize("asked", [("--seed", 1), ("--samples", 2)])
+def test_noise_of_a_network_without_noise_is_refused(refused, asked, more):
+    refused(*asked, *more, error="UsageError", says="blur takes no noise: its result is always the same")
 
 
-@pytest.mark.parametrize("seed", [-1, 2**64])
-def test_a_seed_that_does_not_exist_is_refused(refused, noisy_bundle, seed):
-    refused("--seed", seed, bundle=noisy_bundle, error="UsageError", says="The seed cannot be used")
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (("--seed", -1), "The seed cannot be used"),
+        (("--seed", 2**64), "The seed cannot be used"),
+        (("--samples", 0), "The number of samples cannot be used"),
+    ],
+)
+def test_noise_that_does_not_exist_is_refused(refused, noisy_bundle, asked, says, more):
+    refused(*asked, *more, bundle=noisy_bundle, error="UsageError", says=says)
+
+
+def test_a_dry_run_counts_the_samples(run, noisy_bundle):
+    one, many = (run("--dry-run", "--json", "--samples", k, bundle=noisy_bundle).data for k in (1, 50))
+    assert (one["samples"], many["samples"]) == (1, 50)
+    held = 2 * 32 * WIDTH * 4  # a row of tiles, one sample
+    assert many["peak_bytes"] - one["peak_bytes"] > 49 * held
+    assert "samples 50 of every tile" in " ".join(run("--dry-run", "--samples", 50, bundle=noisy_bundle).out.split())
 
 
 def test_a_dry_run_shows_the_plan_and_writes_nothing(run, out):
