@@ -31,7 +31,8 @@ class SceneRows:
         role: ``prediction``, ``truth``, ``reference`` or ``mask``: how messages and flags name it.
         raster: What the user stated about it.
         dataset: The open rasterio dataset.
-        numbers: Bands to read, numbered from 1; an alpha band is a mask and none of them.
+        numbers: Bands to read, numbered from 1; an alpha band is a mask and none of them, and where nothing is stated
+            neither are the standard deviations of an ensemble.
     """
 
     role: str
@@ -59,7 +60,8 @@ class SceneRows:
         interpretations = [c.name for c in self.dataset.colorinterp]
         data = [n for n, kind in enumerate(interpretations, 1) if kind != "alpha"]
         if self.raster.bands is None:
-            return data
+            # What `run --samples` writes: means, and as many deviations behind them.
+            return data[: len(data) // 2] if "STF_SAMPLES" in self.dataset.tags() else data
         names = [(d or "").strip().lower() for d in self.dataset.descriptions]
         out = []
         for band in self.raster.bands:

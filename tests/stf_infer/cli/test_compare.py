@@ -56,6 +56,20 @@ def test_people_get_a_table(files):
     assert "ratio 16" in done.stdout
 
 
+def test_of_an_ensemble_the_mean_is_compared(files):
+    """Its deviations can be, where they are stated."""
+    path = str(files["folder"] / "samples.tif")
+    with rasterio.open(files["f2"]) as f2, rasterio.open(path, "w", **{**f2.profile, "count": 4}) as out:
+        out.write(np.concatenate([f2.read(), np.full((2, 20, 24), 100, np.int16)]))
+        out.descriptions, out.scales, out.units = ("red", "nir", "red_std", "nir_std"), (1e-4,) * 4, f2.units * 2
+        out.update_tags(STF_RATIO="16", STF_SAMPLES="8")
+    for bands, rmse in (((), 0.01), (("--bands", "prediction=red,nir"), 0.01), (("--bands", "prediction=3,4"), None)):
+        done = call(path, files["truth"], "--json", *bands)
+        assert done.exit_code == 0, done.stderr
+        found = json.loads(done.stdout)["report"]["pooled"]["rmse"]
+        assert found == pytest.approx(rmse) if rmse else found > 0.1
+
+
 def test_programs_get_one_object(files):
     done = call(files["f2"], files["truth"], "--json")
     assert done.exit_code == 0, done.stderr
