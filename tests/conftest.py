@@ -6,6 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from networks_table import NetworksTable
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--networks-table", metavar="FILE", help="write the table of networks from this run's tests")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if file := config.getoption("--networks-table"):
+        config.pluginmanager.register(NetworksTable(Path(file).resolve()))
+
 
 @pytest.fixture(autouse=True, scope="session")
 def away_from_the_source_tree(tmp_path_factory):

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Outputs of published networks for weights and inputs that can be regenerated, and lists of their keys."""
+"""Outputs of published networks for weights and inputs that can be regenerated, and lists of their keys.
+
+What is used is noted (:data:`used`), so that the table of networks can say what a test that passed was held to.
+"""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -18,19 +21,46 @@ from torch import nn
 from support import shared_path
 
 
+@dataclass
+class Used:
+    """Published material that the running test has used so far.
+
+    Attributes:
+        lists: Lists of keys.
+        goldens: Golden files that were opened, or not found.
+        arrays: ``file/array`` that an output was compared with.
+        widened: Those of them with another tolerance than the file's.
+    """
+
+    lists: set[str] = field(default_factory=set)
+    goldens: set[str] = field(default_factory=set)
+    arrays: set[str] = field(default_factory=set)
+    widened: set[str] = field(default_factory=set)
+
+    def clear(self) -> None:
+        """Forget all, before the next test."""
+        for noted in (self.lists, self.goldens, self.arrays, self.widened):
+            noted.clear()
+
+
+used = Used()
+
+
 @dataclass(frozen=True)
 class Golden:
-    """One golden file: what was run (``meta``) and the arrays it gave."""
+    """One golden file: its name, what was run (``meta``) and the arrays it gave."""
 
+    name: str
     meta: dict[str, Any]
     arrays: dict[str, np.ndarray]
 
 
 def read_golden(name: str) -> Golden:
     """A golden file by its name without suffix; skips the test where the shared material is absent."""
+    used.goldens.add(name)
     with np.load(shared_path("golden", f"{name}.npz")) as archive:
         arrays = dict(archive)
-    return Golden(json.loads(str(arrays.pop("meta"))), arrays)
+    return Golden(name, json.loads(str(arrays.pop("meta"))), arrays)
 
 
 @cache
@@ -75,20 +105,24 @@ def golden_inputs(golden: Golden) -> dict[str, torch.Tensor]:
     return inputs
 
 
-def check(golden: Golden, got: torch.Tensor, name: str = "output") -> None:
-    """Compare with an array of the golden, within the tolerance that the file states."""
+def check(golden: Golden, got: torch.Tensor, name: str = "output", *, of_range: float | None = None) -> None:
+    """Compare with an array of the golden, within the tolerance that the file states.
+
+    ``of_range`` is another tolerance, over the largest absolute value of the array; say beside it why.
+    """
     stride = golden.meta["outputs"].get(name, {}).get("stride", 1)
-    tolerance = golden.meta["tolerance"]
-    np.testing.assert_allclose(
-        got.detach().numpy()[..., ::stride, ::stride],
-        golden.arrays[name],
-        rtol=tolerance["rtol"],
-        atol=tolerance["atol"][name],
-    )
+    tolerance, wanted = golden.meta["tolerance"], golden.arrays[name]
+    limits = {"rtol": tolerance["rtol"], "atol": tolerance["atol"][name]}
+    if of_range is not None:
+        limits = {"rtol": 0, "atol": of_range * float(np.abs(wanted).max())}
+        used.widened.add(f"{golden.name}/{name}")
+    np.testing.assert_allclose(got.detach().numpy()[..., ::stride, ::stride], wanted, **limits)
+    used.arrays.add(f"{golden.name}/{name}")
 
 
 def published_keys(name: str) -> dict[str, tuple[int, ...]]:
     """Key: shape of a published state dict, in its order."""
+    used.lists.add(name)
     lines = shared_path("networks", "state_dicts", f"{name}.txt").read_text().splitlines()
     rows = [line.split("\t") for line in lines if line and not line.startswith("#")]
     return {row[0]: ast.literal_eval(row[1]) for row in rows}

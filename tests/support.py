@@ -11,10 +11,14 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+def shared_root() -> Path:
+    """The folder of the shared test material, whether it is there or not."""
+    return Path(os.environ.get("STF_SHARED", REPOSITORY.parent / "shared"))
+
+
 def shared_path(*parts: str) -> Path:
     """A file or folder of the shared test material; skips the test where it is absent."""
-    root = Path(os.environ.get("STF_SHARED", REPOSITORY.parent / "shared"))
-    path = root.joinpath(*parts)
+    path = shared_root().joinpath(*parts)
     if not path.exists():
         pytest.skip(f"needs the shared test material: {'/'.join(parts)} (set STF_SHARED to its folder)")
     return path

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import stf_infer
+from real_scenes import side_of_several_tiles
 from stf_export import export, networks
 from stf_export.networks.base import FusionNetwork
 from stf_export.onnx_graph import OPSET
@@ -31,6 +32,11 @@ from stf_infer.raster import Raster
 THREE = ("green", "red", "nir")
 SIX = ("blue", "green", "red", "nir", "swir1", "swir2")
 PARITY = 1e-5  # what the exporter allows by itself
+BATCHES = (1, 4)  # samples at a time at which graphs and torch are compared
+
+# An ONNX file, how far it is from torch over the output's range, and at which numbers of samples.
+Graph = tuple[Path, float, tuple[int, ...]]
+
 SCENE_SEED = 7
 
 
@@ -142,7 +148,7 @@ def give_weights(network: nn.Module, seed: int = 1) -> None:
 
 
 def exported(name: str, folder: Path) -> Bundle:
-    """The bundle of a case: the real export, from a weight file; it compares graph and torch at batch 1 and 3."""
+    """The bundle of a case: the real export, from a weight file; it compares graph and torch."""
     case = CASES[name]
     weights = folder / f"{name}.safetensors"
     save_file({k: t.contiguous().clone() for k, t in made(name).state_dict().items()}, weights)
@@ -157,10 +163,10 @@ def exported(name: str, folder: Path) -> Bundle:
     )
 
 
-def exported_bare(name: str, folder: Path) -> tuple[Path, float]:
-    """The graph of a network that no bundle can be made of, and how far it is from torch over the output's range.
+def exported_bare(name: str, folder: Path) -> Graph:
+    """The graph of a network that no bundle can be made of.
 
-    Inputs of the comparison, one and three samples, are not those that the exporter saw.
+    Inputs of the comparison, one and several samples, are not those that the exporter saw.
     """
     case = CASES[name]
     module = RoleBound(made(name).for_export(), tuple(case.shapes), "").eval()
@@ -181,15 +187,49 @@ def exported_bare(name: str, folder: Path) -> tuple[Path, float]:
         )
         session = onnxruntime.InferenceSession(path, _few_threads(), providers=["CPUExecutionProvider"])
         worst, low, high = 0.0, math.inf, -math.inf
-        for batch in (1, 3):
+        for batch in BATCHES:
             given = _samples(case, batch, seed=batch)
             right = module(*given).numpy()
             (got,) = session.run(None, {n: t.numpy() for n, t in zip(case.shapes, given, strict=True)})
             if got.shape != right.shape or not np.isfinite(right).all():
-                return path, math.inf
+                return path, math.inf, BATCHES
             worst = max(worst, float(np.abs(got - right).max()))
             low, high = min(low, float(right.min())), max(high, float(right.max()))
-    return path, worst / (high - low)
+    return path, worst / (high - low), BATCHES
+
+
+class Exports:
+    """Bundles and graphs, each written once; a network whose export failed fails at once the next time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.bundles: dict[str, Bundle] = {}
+        self.bare: dict[str, Graph] = {}
+        self.failed: dict[str, Exception] = {}
+
+    def bundle(self, name: str) -> Bundle:
+        """The bundle of an image network."""
+        if name not in self.bundles:
+            self.bundles[name] = self._once(name, exported)
+        return self.bundles[name]
+
+    def graph(self, name: str) -> Graph:
+        """The graph of any network."""
+        if CASES[name].is_image:
+            bundle = self.bundle(name)
+            return bundle.asset("model-fp32"), float(bundle.parity["relative"]), tuple(bundle.parity["batches"])
+        if name not in self.bare:
+            self.bare[name] = self._once(name, exported_bare)
+        return self.bare[name]
+
+    def _once(self, name: str, write: Callable[[str, Path], Any]) -> Any:
+        if name in self.failed:
+            raise self.failed[name]
+        try:
+            return write(name, self.folder)
+        except Exception as error:
+            self.failed[name] = error
+            raise
 
 
 def _samples(case: Case, batch: int, seed: int) -> list[torch.Tensor]:
@@ -211,10 +251,7 @@ def _few_threads() -> onnxruntime.SessionOptions:
 def fused(bundle: Bundle) -> FusionResult:
     """The bundle run through ONNX Runtime over a procedural scene of more than one tile each way."""
     spec = bundle.spec
-    shared = spec.tile.overlap if spec.tile.mode == "blend" else 2 * spec.tile.halo
-    step = spec.tile.height - shared
-    seen = 0 if spec.tile.predicts == "core" else shared
-    side = -(-(seen + 2 * step + 5) // 16) * 16
+    side = side_of_several_tiles(spec, 16)
     rasters = scene_rasters(side, max(spec.ratio, 8))
     given = {i.role: rasters[i.role].take(i.bands) for i in spec.rasters}
     with stf_infer.open(bundle.path, engine="onnxruntime-cpu", threads=2) as model:

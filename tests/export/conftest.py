@@ -19,3 +19,16 @@ def tiny_bundle(tmp_path_factory, tiny_contract):
 
     out = tmp_path_factory.mktemp("bundles") / "tiny.stf"
     return export_module(ThreeInputs(), tiny_contract, tile=48, out=out)
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory):
+    """Bundles and graphs of the zoo, each written once in a run of the tests."""
+    import torch
+
+    from zoo_support import Exports
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield Exports(tmp_path_factory.mktemp("zoo"))
+    torch.set_num_threads(threads)

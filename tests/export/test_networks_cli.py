@@ -28,6 +28,7 @@ def test_every_network_is_listed_with_its_paper_and_options(listed):
         assert (row["title"], row["family"], row["paper"]) == (about.title, about.family, about.paper)
         assert row["options"] == about.options
         assert row["inputs"]
+        assert (row["doi"] is None) == (name == "deltaweave")  # it has no paper
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,8 @@ def test_grids_and_tiles_are_those_of_the_contract(listed):
     assert {"temporal_weight": "scene"}.items() <= {i["role"]: i["grid"] for i in listed["stfnet"]["inputs"]}.items()
     assert (listed["swinstfm"]["tile"], listed["swinstfm"]["mode"]) == (256, "blend")
     assert listed["edcstfn"]["tile"] == "auto"
+    assert (listed["densestf"]["tile"], listed["densestf"]["halo"]) == (72, 32)
+    assert listed["edcstfn"]["halo"] is None
 
 
 def test_rasters_that_are_only_read_are_listed_too(listed):
@@ -69,8 +72,13 @@ def test_rasters_that_are_only_read_are_listed_too(listed):
 
 def test_a_person_sees_a_line_for_each_network(listed):
     shown = call().stdout
-    assert all(f" {name} " in shown for name in networks.names())
+    lines = {line.split()[0]: line for line in shown.splitlines() if line[:1].isalpha()}
+    assert set(networks.names()) <= set(lines)
+    for name in ("edcstfn", "dcstfn"):
+        assert networks.about(name).doi in lines[name]
+        assert next(iter(networks.about(name).options)) in lines[name]
     assert "temporal_weight**" in shown
+    assert "72, halo 32" in shown
 
 
 def test_one_network_is_shown_with_options_and_paper():

@@ -27,7 +27,7 @@ NOT_EXPORTABLE = "not exportable yet"
 @verb
 @click.argument("network", required=False)
 def networks(network: str | None) -> Report:
-    """List every network: family, inputs by role, tiles, status; with NETWORK its paper and options too."""
+    """List every network: family, inputs by role, tiles, options, status; with NETWORK its paper too."""
     from .. import networks as zoo
     from ..extras import need
 
@@ -66,6 +66,7 @@ def described(name: str) -> dict[str, Any]:
         "inputs": _inputs(network, contract),
         "tile": None if contract is None else contract.tile.size or "auto",
         "mode": None if contract is None else contract.tile.mode,
+        "halo": None if contract is None else contract.tile.halo,
         "ratio": None if contract is None else contract.ratio,
         "status": status,
         "reason": reason,
@@ -117,11 +118,13 @@ def _listed(
 
 
 def _show_all(console: Any, listed: list[dict[str, Any]]) -> None:
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("network", "family", "inputs", "tile", "status")
+    doi = Column("doi", no_wrap=True)
+    table = Table("network", "family", "inputs", "tile", "options", doi, "status", box=None, pad_edge=False)
     for row in listed:
-        table.add_row(row["name"], row["family"], _roles(row), _tile(row), row["status"])
+        options = " ".join(row["options"])
+        table.add_row(row["name"], row["family"], _roles(row), _tile(row), options, row["doi"], row["status"])
     console.print(table)
     legend = "* on the coarse grid  ** a number for the whole scene  *** read only for such a number"
     console.print(legend, markup=False, highlight=False)
@@ -163,4 +166,5 @@ def _where(given: dict[str, Any]) -> str:
 def _tile(row: dict[str, Any]) -> str:
     if row["tile"] is None:
         return ""
-    return f"{row['tile']}, blend" if row["mode"] == "blend" else str(row["tile"])
+    halo = "" if row["halo"] is None else f", halo {row['halo']}"
+    return f"{row['tile']}, blend" if row["mode"] == "blend" else f"{row['tile']}{halo}"

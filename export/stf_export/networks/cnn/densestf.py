@@ -82,7 +82,7 @@ class DenseSTF(FusionNetwork):
         family="cnn",
         paper="Ao, Sun, Pan, Xin: Deep Learning-Based Spatiotemporal Data Fusion Using a Patch-to-Pixel Mapping "
         "Strategy and Model Comparisons. IEEE Transactions on Geoscience and Remote Sensing 60, 1-18, 2022",
-        doi="",
+        doi="10.1109/TGRS.2022.3154406",
         options={
             "land_cover": "whether a land-cover map is one more input (default False)",
             "layers": "dense layers of the four blocks (default 8, 12, 16, 6)",

@@ -55,7 +55,7 @@ class ECPWSTFN(FusionNetwork):
         family="cnn",
         paper="Zhang, Li, Tan, Li: Enhanced Wavelet Based Spatiotemporal Fusion Networks Using Cross-Paired Remote "
         "Sensing Images. ISPRS Journal of Photogrammetry and Remote Sensing 211, 281-297, 2024",
-        doi="",
+        doi="10.1016/j.isprsjprs.2024.04.016",
         options={"ratio": "coarse pixel over fine pixel (default 16)"},
     )
     roles: ClassVar[tuple[str, ...]] = ("fine_t1", "coarse_t2")

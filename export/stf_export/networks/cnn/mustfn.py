@@ -71,7 +71,7 @@ class MUSTFN(FusionNetwork):
         paper="Qin, Huang, Tang, Wang, Liu: MUSTFN: A Spatiotemporal Fusion Method for Multi-Scale and Multi-Sensor "
         "Remote Sensing Images Based on a Convolutional Neural Network. International Journal of Applied Earth "
         "Observation and Geoinformation 115, 2022",
-        doi="",
+        doi="10.1016/j.jag.2022.103113",
         options={
             "coarse_bands": "names of the coarse bands or how many there are (default 7)",
             "tile": "rows and columns of a tile: 256 (default, the only one that was trained) or a multiple of 16",

@@ -68,8 +68,8 @@ class STFDCNN(FusionNetwork):
         title="STFDCNN",
         family="cnn",
         paper="Song, Liu, Wang, Hang, Huang: Spatiotemporal Satellite Image Fusion Using Deep Convolutional Neural "
-        "Networks. IEEE Journal of Selected Topics in Applied Earth Observations and Remote Sensing 11, 2018",
-        doi="",
+        "Networks. IEEE Journal of Selected Topics in Applied Earth Observations and Remote Sensing 11, 821-829, 2018",
+        doi="10.1109/JSTARS.2018.2797894",
         options={
             "part": "pipeline (default, both stages) or unit (the network of one stage)",
             "fusion": "how the reference's detail is carried over: additive (default) or modulation",

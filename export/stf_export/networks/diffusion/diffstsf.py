@@ -68,7 +68,7 @@ class DiffSTSF(Denoiser):
         family="diffusion",
         paper="Wei, Gan, Tang, Li, Song: Diffusion Models for Spatiotemporal-Spectral Fusion of Homogeneous Gaofen-1 "
         "Satellite Platforms. International Journal of Applied Earth Observation and Geoinformation 128, 103752, 2024",
-        doi="",
+        doi="10.1016/j.jag.2024.103752",
         options={},
     )
     conditions: ClassVar[tuple[str, ...]] = ("wfv_t2", "pan_t1", "ms_t1")

@@ -79,7 +79,7 @@ class STFDiff(Denoiser):
         family="diffusion",
         paper="Huang, He, Zhang, Xia, Zhang: STFDiff: Remote Sensing Image Spatiotemporal Fusion with Diffusion "
         "Models. Information Fusion 111, 2024",
-        doi="",
+        doi="10.1016/j.inffus.2024.102505",
         options={
             "references": "reference dates: 1 (default) or 2",
             "norm": "normalisation in residual blocks: group (default) or batch",

@@ -63,7 +63,7 @@ class GANSTFM(FusionNetwork):
         paper="Tan, Gao, Li, Jiang: A Flexible Reference-Insensitive Spatiotemporal Fusion Model for Remote Sensing "
         "Images Using Conditional Generative Adversarial Network. IEEE Transactions on Geoscience and Remote "
         "Sensing 60, 1-13, 2022",
-        doi="",
+        doi="10.1109/TGRS.2021.3050551",
         options={
             "variant": "whose weights: authors (default; the coarse image is that of t2) or survey (the survey's "
             "library; the coarse image is that of t1, and that of t2 has no influence)",

@@ -78,7 +78,7 @@ class SDCS(FusionNetwork):
         paper="Liu, Wang, Chen, Cui: Semiblind Compressed Sensing: A Bidirectional-Driven Method for Spatiotemporal "
         "Fusion of Remote Sensing Images. IEEE Journal of Selected Topics in Applied Earth Observations and Remote "
         "Sensing 17, 19048-19066, 2024",
-        doi="",
+        doi="10.1109/JSTARS.2024.3463750",
         options={
             "last_width": "features of the deepest level: 256 (default) or, for CIA, 128",
             "fusion_input": "what a fusion block starts from: mean (default) or, for CIA, sr",

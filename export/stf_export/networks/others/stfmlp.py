@@ -59,7 +59,7 @@ class StfMLP(FusionNetwork):
         family="others",
         paper="Chen, Lu, Di, Li, Emam, Jing: StfMLP: Spatiotemporal Fusion Multilayer Perceptron for Remote-Sensing "
         "Images. IEEE Geoscience and Remote Sensing Letters 20, 2023",
-        doi="",
+        doi="10.1109/LGRS.2022.3230720",
         options={
             "tile": "rows and columns of a tile, a multiple of 4 that the weights fix (default 40)",
             "ratio": "coarse pixel over fine pixel (default 16)",

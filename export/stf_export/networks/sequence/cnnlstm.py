@@ -59,7 +59,7 @@ class CNNLSTM(FusionNetwork):
         family="sequence",
         paper="Wu, Yang, Liu, Wang: A Spatiotemporal Deep Fusion Model for Merging Satellite and Gauge Precipitation "
         "in China. Journal of Hydrology 584, 124664, 2020",
-        doi="",
+        doi="10.1016/j.jhydrol.2020.124664",
         options={
             "branches": "convolutions of each input: own (default) or shared",
             "window": "rows and columns of the inputs (default 7)",

@@ -60,7 +60,7 @@ class UNetLSTM(FusionNetwork):
         family="sequence",
         paper="Papadomanolaki, Verma, Vakalopoulou, Gupta, Karantzalos: Detecting Urban Changes with Recurrent Neural "
         "Networks from Multitemporal Sentinel-2 Data. IGARSS, 2019",
-        doi="",
+        doi="10.1109/IGARSS.2019.8900330",
         options={
             "dates": "images of a series in an exported graph (default 2)",
             "classes": "scores of each pixel (default 2: unchanged, changed)",
@@ -169,8 +169,8 @@ class MultitaskLUNet(UNetLSTM):
         family="sequence",
         paper="Papadomanolaki, Vakalopoulou, Karantzalos: A Deep Multitask Learning Framework Coupling Semantic "
         "Segmentation and Fully Convolutional LSTM Networks for Urban Change Detection. IEEE Transactions on "
-        "Geoscience and Remote Sensing, 2021",
-        doi="",
+        "Geoscience and Remote Sensing 59, 7651-7668, 2021",
+        doi="10.1109/TGRS.2021.3055584",
         options=UNetLSTM.about.options,
     )
     name: ClassVar[str] = "multitask_lunet"

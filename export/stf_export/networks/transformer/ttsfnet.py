@@ -66,7 +66,7 @@ class TTSFNet(FusionNetwork):
         family="transformer",
         paper="Mu, Yang, Wang, Jia: Spatiotemporal Fusion Network Based on Improved Transformer for Inverting "
         "Subsurface Thermohaline Structure. IEEE Transactions on Geoscience and Remote Sensing 62, 2024",
-        doi="",
+        doi="10.1109/TGRS.2024.3446805",
         options={"months": "steps of the sequence (default 12)", "depths": "numbers of a profile (default 33)"},
     )
     roles: ClassVar[tuple[str, ...]] = ("sequence", "patch")
