@@ -194,7 +194,7 @@ def strict_load(name: str, tests: dict[str, Ran]) -> str:
 
 def golden(name: str, tests: dict[str, Ran]) -> str:
     """How many of the published arrays the network gives again."""
-    used = [ran for ran in tests.values() if any(network_of(file) == name for file in ran.goldens)]
+    used = [ran for ran in tests.values() if any(network_of(file) == name for file in (*ran.goldens, *ran.arrays))]
     if not used:
         return _none_used(name, "golden/*.npz", "no published outputs")
     if trouble := _trouble(used):
