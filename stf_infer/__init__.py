@@ -6,6 +6,8 @@
     with stf_infer.open("NAME.stf") as model:
         model.fuse("F2.tif", fine_t1="F1.tif", coarse_t1="C1.tif", coarse_t2="C2.tif")
 
+    stf_infer.build("NAME.stf", "openvino-cpu")
+
     stf_infer.metrics.evaluate(prediction, truth, data_range=1.0, ratio=16)
 
 Importing this package loads neither an engine nor GDAL nor torch; each comes when it is first needed.
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import datasets, engines, errors, metrics, noise
     from .bundle import Bundle
+    from .engines import build
     from .grid import Shape, TilePlan, Window
     from .model import Model, open
     from .pipeline import FusionResult
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "build": "engines",
     "open": "model",
     "Model": "model",
     "Bundle": "bundle",
@@ -77,6 +81,7 @@ __all__ = [
     "TileRule",
     "Values",
     "Window",
+    "build",
     "datasets",
     "engines",
     "errors",

@@ -55,6 +55,7 @@ class Asset:
         media_type: Its media type, or empty.
         precision: ``fp32``, ``fp16`` and so on for a network, or None.
         needs: Keys of the assets that this one refers to (weights outside of an ONNX file).
+        target: For what an engine was built, or None.
     """
 
     key: str
@@ -65,6 +66,7 @@ class Asset:
     media_type: str
     precision: str | None
     needs: tuple[str, ...]
+    target: str | None = None
 
 
 class Bundle:
@@ -75,7 +77,8 @@ class Bundle:
         item: The STAC Item, as parsed.
         spec: The contract: roles, bands, units and tile rule of rasters, or roles and dims of samples.
         assets: Every asset by key.
-        sha256: Identity of the bundle: the hash of ``item.json``, which itself states the hash of every asset.
+        sha256: Identity of the bundle: the hash of ``item.json``, which itself states the hash of every asset, as it
+            was before engines were added to it.
     """
 
     def __init__(
@@ -104,7 +107,18 @@ class Bundle:
             raise BundleError(f"{ITEM} has no properties", got=path)
         _check_format(path, properties)
         spec = _parse_contract(path, properties)
-        return cls(path, item, spec, _parse_assets(path, item), hashlib.sha256(raw).hexdigest())
+        assets = _parse_assets(path, item)
+        return cls(path, item, spec, assets, _identity(raw, item, assets))
+
+    def reload(self) -> None:
+        """Read the description again, after an engine has been added.
+
+        Raises:
+            BundleError: As :meth:`open`.
+        """
+        fresh = Bundle.open(self.path)
+        self.item, self.spec, self.assets, self.sha256 = fresh.item, fresh.spec, fresh.assets, fresh.sha256
+        self._verified.clear()
 
     def __repr__(self) -> str:
         return f"Bundle({str(self.path)!r}, network={self.spec.network!r})"
@@ -123,7 +137,7 @@ class Bundle:
     @property
     def precisions(self) -> dict[str, str]:
         """Precision to asset key of the network in that precision: ``{"fp32": "model-fp32"}``."""
-        return {a.precision: key for key, a in self.assets.items() if a.precision is not None}
+        return {a.precision: key for key, a in self.assets.items() if a.precision is not None and a.target is None}
 
     def asset(self, key: str) -> Path:
         """Path of an asset, verified on first use, together with the assets that it refers to.
@@ -186,9 +200,7 @@ class Bundle:
         if not path.resolve().is_relative_to(root):
             raise AssetError(f"Asset {asset.key} is a link out of the bundle", got=asset.href)
         if not path.is_file():
-            raise AssetError(
-                f"Asset {asset.key} is missing", got=path, fix="Copy the whole bundle folder again, or export again"
-            )
+            raise AssetError(f"Asset {asset.key} is missing", got=path, fix=_again(asset))
         size = path.stat().st_size
         if asset.size is not None and size != asset.size:
             raise _changed(asset, f"{size} bytes", f"{asset.size} bytes")
@@ -198,12 +210,29 @@ class Bundle:
 
 
 def _changed(asset: Asset, got: str, allowed: str) -> AssetError:
+    made = "exported" if asset.target is None else "built"
     return AssetError(
-        f"Asset {asset.key} ({asset.href}) is not the file that was exported",
-        got=got,
-        allowed=allowed,
-        fix="Copy the whole bundle folder again, or export again",
+        f"Asset {asset.key} ({asset.href}) is not the file that was {made}", got=got, allowed=allowed, fix=_again(asset)
     )
+
+
+def _again(asset: Asset) -> str:
+    if asset.target is not None:
+        return f"`stf-infer build NAME.stf --target {asset.target}` builds it again"
+    return "Copy the whole bundle folder again, or export again"
+
+
+def _identity(raw: bytes, item: dict[str, Any], assets: dict[str, Asset]) -> str:
+    """The hash of ``item.json``; engines that were added to it do not make another bundle of it."""
+    if all(asset.target is None for asset in assets.values()):
+        return hashlib.sha256(raw).hexdigest()
+    kept = {key: entry for key, entry in item["assets"].items() if assets[key].target is None}
+    return hashlib.sha256(item_text({**item, "assets": kept}).encode()).hexdigest()
+
+
+def item_text(item: dict[str, Any]) -> str:
+    """An item as it is written to ``item.json``."""
+    return json.dumps(item, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _read_item(path: Path) -> bytes:
@@ -274,11 +303,13 @@ def _parse_assets(path: Path, item: dict[str, Any]) -> dict[str, Asset]:
 
 def _parse_asset(key: str, entry: dict[str, Any]) -> Asset:
     needs, size, precision = entry.get("stf:needs", []), entry.get("file:size"), entry.get("stf:precision")
+    target = entry.get("stf:target")
     if not (
         isinstance(needs, list)
         and all(isinstance(n, str) for n in needs)
         and (size is None or isinstance(size, int))
         and (precision is None or isinstance(precision, str))
+        and (target is None or isinstance(target, str))
     ):
         raise AssetError(f"Asset {key} is not described as an asset of a bundle", got=entry)
     return Asset(
@@ -290,6 +321,7 @@ def _parse_asset(key: str, entry: dict[str, Any]) -> Asset:
         media_type=str(entry.get("type", "")),
         precision=precision,
         needs=tuple(needs),
+        target=target,
     )
 
 

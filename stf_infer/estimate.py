@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from .engines.base import Engine
+from .engines.machine import peak_memory
 from .grid import Window
 from .layout import BLOCK
 from .scene import Scene
@@ -91,8 +90,7 @@ def _placement_text(placement: Any) -> str:
 def _memory_after_one_call(engine: Engine, tile_batch: int) -> int:
     """Peak memory of this process after the engine has run one batch."""
     engine.infer({t.name: np.zeros((tile_batch, *t.shape), t.dtype) for t in engine.spec.tensors})
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return peak_memory()
 
 
 def _buffers(scene: Scene, tile_batch: int, cache: int, samples: int) -> int:

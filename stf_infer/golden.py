@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .engines import EngineInfo, available, open_engine
-from .errors import EngineError, EngineUnavailableError
+from .engines import Engine, EngineInfo, available, registry, store
+from .engines.opening import Candidate, candidates
+from .errors import EngineError, EngineUnavailableError, StfError
 
 if TYPE_CHECKING:
     from .bundle import Bundle
@@ -23,6 +24,53 @@ _log = logging.getLogger(__name__)
 # layer that is computed in half precision, or wrongly, does not.
 TOLERANCE = 1e-4
 
+# The same for lower precisions: what tells a rounded network from a wrong one. It is no promise of accuracy.
+_TOLERANCES = {"fp32": TOLERANCE, "fp16": 2e-2, "bf16": 5e-2, "int8": 1e-1}
+
+
+def tolerance_of(precision: str) -> float:
+    """Part of the golden output's range that an engine of a precision may differ by."""
+    return _TOLERANCES.get(precision, TOLERANCE)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far an engine is from the golden output.
+
+    Attributes:
+        max_abs: Largest absolute difference in network values.
+        relative: ``max_abs`` over the range of the golden output.
+        seconds: Time of a tile.
+    """
+
+    max_abs: float
+    relative: float
+    seconds: float
+
+
+def compare(bundle: Bundle, engine: Engine) -> Difference:
+    """Run the golden tile through an open engine, alone and as a batch of the size that suits the engine.
+
+    Raises:
+        EngineError: The engine fails.
+        AssetError: The golden tile is missing or damaged.
+    """
+    inputs, golden = bundle.golden()
+    worst, seconds = 0.0, 0.0
+    for tiles in dict.fromkeys((1, engine.preferred_batch)):
+        feed = {tensor.name: np.repeat(inputs[tensor.role][None], tiles, axis=0) for tensor in bundle.spec.tensors}
+        engine.infer(feed)  # the first run allocates
+        started = time.perf_counter()
+        result = engine.infer(feed)[bundle.spec.output.tensor]
+        seconds = (time.perf_counter() - started) / tiles
+        difference = float(np.abs(result - golden).max())
+        worst = difference if np.isnan(difference) else max(worst, difference)
+        if np.isnan(worst):
+            break
+    # The range of a single number is nothing: its size is taken instead.
+    extent = float(golden.max() - golden.min()) or float(np.abs(golden).max())
+    return Difference(worst, worst / extent if extent > 0 else worst, seconds)
+
 
 @dataclass(frozen=True)
 class Proof:
@@ -32,6 +80,7 @@ class Proof:
         engine: Target name.
         version: Version of the backend, or empty.
         precision: What it computed in, or empty.
+        batch: Tiles in a call that it was built for, or None where the graph itself was opened.
         passed: Whether it is within the tolerance; None where the engine is not installed.
         max_abs: Largest absolute difference in network values, or None.
         relative: ``max_abs`` over the range of the golden output, or None.
@@ -43,6 +92,7 @@ class Proof:
     engine: str
     version: str = ""
     precision: str = ""
+    batch: int | None = None
     passed: bool | None = None
     max_abs: float | None = None
     relative: float | None = None
@@ -52,7 +102,11 @@ class Proof:
 
 
 def prove(
-    bundle: Bundle, engines: Sequence[str] | None = None, *, threads: int | None = None, tolerance: float = TOLERANCE
+    bundle: Bundle,
+    engines: Sequence[str] | None = None,
+    *,
+    threads: int | None = None,
+    tolerance: float | None = None,
 ) -> list[Proof]:
     """Run the golden tile through engines and compare.
 
@@ -60,10 +114,11 @@ def prove(
         bundle: The open bundle.
         engines: Target names; None takes all that are known, and lists those that are not installed.
         threads: CPU threads; None leaves it to the backend.
-        tolerance: Largest difference, over the range of the golden output.
+        tolerance: Largest difference, over the range of the golden output; None takes that of the precision.
 
     Returns:
-        One proof an engine. A backend that is installed and fails has ``passed=False``.
+        One proof an engine: those that the bundle holds, and the graph itself where a target opens it. An engine
+        that fails, or that does not fit this machine though its target does, has ``passed=False``.
 
     Raises:
         EngineUnavailableError: An engine that was asked for is unknown or not installed, or none is installed at all.
@@ -72,58 +127,63 @@ def prove(
     listed = {info.name: info for info in available()}
     chosen = list(listed.values()) if engines is None else [_known(name, listed) for name in dict.fromkeys(engines)]
     if not any(info.usable for info in chosen):
-        extras = " or ".join(f"pip install 'stf-infer[{i.extra}]'" for i in chosen if i.extra)
+        extras = " or ".join(dict.fromkeys(filter(None, map(registry.install, chosen))))
         raise EngineUnavailableError(
             "No inference engine is installed to prove the bundle with",
             got="; ".join(f"{i.name}: {i.reason}" for i in chosen) or None,
             fix=extras or None,
         )
-    inputs, output = bundle.golden()
-    return [_prove(bundle, info, inputs, output, threads, tolerance) for info in chosen]
+    bundle.golden()
+    return [proof for info in chosen for proof in _prove(bundle, info, threads, tolerance)]
 
 
 def _known(name: str, listed: dict[str, EngineInfo]) -> EngineInfo:
-    if name not in listed:
-        raise EngineUnavailableError("There is no engine of that name", got=name, allowed=", ".join(listed))
-    info = listed[name]
+    info = listed.get(name) or registry.target(name).probe()
     if not info.usable:
-        fix = f"pip install 'stf-infer[{info.extra}]'" if info.extra else None
-        raise EngineUnavailableError(f"The engine {name} cannot be used here: {info.reason}", fix=fix)
+        raise EngineUnavailableError(
+            f"The engine {name} cannot be used here: {info.reason}", fix=registry.install(info)
+        )
     return info
 
 
-def _prove(
-    bundle: Bundle,
-    info: EngineInfo,
-    inputs: dict[str, np.ndarray],
-    golden: np.ndarray,
-    threads: int | None,
-    tolerance: float,
-) -> Proof:
+def _prove(bundle: Bundle, info: EngineInfo, threads: int | None, tolerance: float | None) -> list[Proof]:
+    """Prove everything that there is for a target."""
     if not info.usable:
-        return Proof(info.name, info.version, tolerance=tolerance, reason=info.reason)
-    feed = {tensor.name: inputs[tensor.role][None] for tensor in bundle.spec.tensors}
+        built = store.entries(bundle, info.name)
+        if built:
+            return [
+                Proof(info.name, info.version, str(asset.precision), store.batch_of(asset), reason=info.reason)
+                for asset in built
+            ]
+        return [] if info.builds else [Proof(info.name, info.version, reason=info.reason)]
+    return [_prove_one(bundle, info, one, threads, tolerance) for one in _openings(bundle, info)]
+
+
+def _openings(bundle: Bundle, info: EngineInfo) -> list[Candidate | StfError]:
+    return list(candidates(bundle, registry.target(info.name), info))
+
+
+def _prove_one(
+    bundle: Bundle, info: EngineInfo, one: Candidate | StfError, threads: int | None, tolerance: float | None
+) -> Proof:
+    if isinstance(one, StfError):
+        return Proof(info.name, info.version, passed=False, reason=str(one))
+    allowed = tolerance_of(one.precision) if tolerance is None else tolerance
+    batch = None if one.stored is None else one.stored.key.batch
     try:
-        with open_engine(bundle, info.name, threads) as engine:
-            precision = engine.describe().get("precision", "")
-            engine.infer(feed)  # the first run allocates
-            started = time.perf_counter()
-            result = engine.infer(feed)[bundle.spec.output.tensor][0]
-            seconds = time.perf_counter() - started
+        with one.open(bundle, threads) as engine:
+            found = compare(bundle, engine)
     except EngineError as error:
         _log.debug("%s failed", info.name, exc_info=True)
-        return Proof(info.name, info.version, passed=False, tolerance=tolerance, reason=str(error))
-    worst = float(np.abs(result - golden).max())
-    # The range of a single number is nothing: its size is taken instead.
-    extent = float(golden.max() - golden.min()) or float(np.abs(golden).max())
-    relative = worst / extent if extent > 0 else worst
+        return Proof(info.name, info.version, one.precision, batch, passed=False, tolerance=allowed, reason=str(error))
     return Proof(
         info.name,
         info.version,
-        precision,
-        passed=bool(relative <= tolerance),  # not so where it is NaN
-        max_abs=worst,
-        relative=relative,
-        tolerance=tolerance,
-        seconds=seconds,
+        one.precision,
+        batch,
+        passed=bool(found.relative <= allowed),  # not so where it is NaN
+        max_abs=found.max_abs,
+        relative=found.relative,
+        tolerance=allowed,
+        seconds=found.seconds,
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .area import area_window
 from .bundle import Bundle
+from .engines.opening import RebuildHere
 from .ensemble import Ensemble
 from .errors import UsageError
 from .grid import Window
@@ -30,13 +31,23 @@ if TYPE_CHECKING:
 _GDAL_CACHE = 192
 
 
-def open(path: str | Path, *, engine: str | None = None, threads: int | None = None) -> Model | SampleModel:
-    """Open a bundle; the engine is compiled on first use.
+def open(
+    path: str | Path,
+    *,
+    engine: str | None = None,
+    threads: int | None = None,
+    precision: str | None = None,
+    rebuild: RebuildHere = "never",
+) -> Model | SampleModel:
+    """Open a bundle; the engine is opened on first use.
 
     Args:
         path: The folder ``NAME.stf``.
-        engine: Target name (``stf-infer engines`` lists them); None takes the first usable one.
+        engine: Target name (``stf-infer engines`` lists them); None takes the fastest that can be used here, which
+            is measured once.
         threads: CPU threads for engine and compression; None leaves it to them.
+        precision: What the engine has to compute in; None takes any that is built, and fp32.
+        rebuild: ``auto`` builds an engine of the bundle again that does not fit this machine or this network.
 
     Returns:
         A :class:`Model`, or a :class:`stf_infer.samples.model.SampleModel` where the network takes no rasters.
@@ -45,11 +56,12 @@ def open(path: str | Path, *, engine: str | None = None, threads: int | None = N
         BundleError: The folder is no bundle that can be used; the message says why.
     """
     bundle = Bundle.open(path)
+    kind: type[Model | SampleModel] = Model
     if isinstance(bundle.spec, SampleSpec):
         from .samples.model import SampleModel
 
-        return SampleModel(bundle, engine=engine, threads=threads)
-    return Model(bundle, engine=engine, threads=threads)
+        kind = SampleModel
+    return kind(bundle, engine=engine, threads=threads, precision=precision, rebuild=rebuild)
 
 
 class Model(OpenBundle):
@@ -67,7 +79,7 @@ class Model(OpenBundle):
         output: str | Path | None = None,
         *,
         aoi: Any = None,
-        tile_batch: int = 1,
+        tile_batch: int | None = None,
         seed: int | None = None,
         samples: int = 1,
         dtype: DTypeName = "auto",
@@ -85,7 +97,7 @@ class Model(OpenBundle):
             output: File to write; None returns the result as an array (the whole scene in memory).
             aoi: Area to predict: (west, south, east, north) in the CRS of fine_t1, or a GeoJSON file. The pixels are
                 those that the whole scene's result has there.
-            tile_batch: Tiles in one engine call.
+            tile_batch: Tiles in one engine call; None takes what suits the engine.
             seed: Which noise a network with noise inputs sees: 0 to 2^64 - 1; None is 0. A pixel sees the same noise
                 whatever the tiles, the batch and the area are.
             samples: 2 or more draw as many samples, with the seeds ``seed``, ``seed + 1`` and so on, and give their
@@ -123,7 +135,7 @@ class Model(OpenBundle):
             rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE, GDAL_NUM_THREADS=str(options.threads)),
             Scene(self.spec, rasters, any_ratio=any_ratio) as scene,
         ):
-            run = _Run(scene, area_window(aoi, scene.grid), tile_batch, ensemble, progress)
+            run = _Run(scene, area_window(aoi, scene.grid), self._batch(tile_batch), ensemble, progress)
             if output is None:
                 return self._fuse_array(run)
             storage = Storage.choose(self.spec.output, dtype, scene.fine_profile, ensemble.samples)
@@ -163,6 +175,11 @@ class Model(OpenBundle):
         result.path, result.bands, result.provenance = path, writer.bands, self._provenance(run)
         return result
 
+    def _batch(self, tile_batch: int | None) -> int:
+        """Tiles in a call: as stated, or what suits the engine."""
+        suits = self._engine_for(tile_batch).preferred_batch
+        return suits if tile_batch is None else tile_batch
+
     def _refuse_to_overwrite_inputs(self, path: Path, scene: Scene) -> None:
         for role, raster in scene.rasters.items():
             if raster.file is not None and path.exists() and path.samefile(raster.file):
@@ -173,14 +190,12 @@ class Model(OpenBundle):
         from . import __version__
 
         tile, plan = self.spec.tile, run.scene.plan()
-        made = self.engine.describe()
         return {
             "version": __version__,
             "bundle": self.spec.name,
             "bundle_sha256": self.bundle.sha256,
             "network": self.spec.network,
-            "engine": f"{made['engine']} {made.get('version', '')}".strip(),
-            "precision": made["precision"],
+            **self._made_by(),
             "tile_plan": f"{plan.tile} mode={tile.mode} halo={tile.halo} stride={tile.stride} "
             f"overlap={tile.overlap} tiles={len(plan)}",
             "ratio": str(self.spec.ratio),
@@ -211,7 +226,7 @@ class Model(OpenBundle):
         self,
         *,
         aoi: Any = None,
-        tile_batch: int = 1,
+        tile_batch: int | None = None,
         seed: int | None = None,
         samples: int = 1,
         any_ratio: bool = False,
@@ -229,7 +244,7 @@ class Model(OpenBundle):
             Scene(self.spec, rasters, any_ratio=any_ratio) as scene,
         ):
             area, cache = area_window(aoi, scene.grid), _GDAL_CACHE * 1024 * 1024
-            return estimate_run(scene, self.engine, area, tile_batch, cache, count)
+            return estimate_run(scene, self.engine, area, self._batch(tile_batch), cache, count)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def caches_of_the_tests_alone(tmp_path_factory):
+    """What is measured in a test is no news for the user's own runs, nor theirs for a test."""
+    before = os.environ.get("STF_CACHE")
+    os.environ["STF_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["STF_CACHE"]
+    else:
+        os.environ["STF_CACHE"] = before
+
+
+@pytest.fixture(autouse=True, scope="session")
 def away_from_the_source_tree(tmp_path_factory):
     """Run elsewhere: a child process would import the source tree, which holds no compiled core, from here."""
     before = Path.cwd()

@@ -48,6 +48,18 @@ class FunctionEngine(Engine):
         pass
 
 
+class Opening:
+    """What can be opened on a target that computes a function; None cannot be opened."""
+
+    stored = None
+
+    def __init__(self, precision: str, function: Callable[..., np.ndarray]) -> None:
+        self.precision, self.function = precision, function
+
+    def open(self, bundle: Any, threads: int | None) -> FunctionEngine:
+        return FunctionEngine(bundle.spec, self.function)
+
+
 def make_spec(
     tile: int = 32,
     *,

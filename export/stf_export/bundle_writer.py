@@ -7,7 +7,6 @@ Everything is built in a folder beside the destination, whose name begins with a
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import uuid
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from stf_infer.bundle import GOLDEN, ITEM
+from stf_infer.bundle import GOLDEN, ITEM, item_text
 from stf_infer.errors import OutputError
 from stf_infer.spec import ModelSpec
 
@@ -74,8 +73,7 @@ def write_description(
     arrays = {**{f"input_{role}": array for role, array in inputs.items()}, "output": output.astype(np.float32)}
     np.savez_compressed(folder / GOLDEN_FILE, **arrays)  # type: ignore[arg-type]  # no array is called allow_pickle
     item = make_item(spec, _assets(folder), extra, batch=facts.batch, parameters=facts.parameters)
-    text = json.dumps(item, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / ITEM).write_text(text + "\n", encoding="utf-8")
+    (folder / ITEM).write_text(item_text(item), encoding="utf-8")
 
 
 def _assets(folder: Path) -> dict[str, dict[str, Any]]:

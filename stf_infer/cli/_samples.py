@@ -25,12 +25,11 @@ def run_samples(
     output: str | None,
     for_rasters: Mapping[str, Any],
     *,
-    engine: str | None,
-    threads: int | None,
     batch: int | None,
     dry_run: bool,
+    **opening: Any,
 ) -> Report:
-    """Run all samples into a file, or tell what would be run.
+    """Run all samples into a file, or tell what would be run; ``opening`` says with which engine.
 
     Raises:
         UsageError: An option is given that has a meaning for rasters only.
@@ -43,7 +42,7 @@ def run_samples(
                 fix="Leave it out",
             )
     size = BATCH if batch is None else batch
-    with SampleModel(bundle, engine=engine, threads=threads) as model:
+    with SampleModel(bundle, **opening) as model:
         if dry_run:
             estimate = model.estimate(tile_batch=size, **arrays).as_dict()
             return Report(estimate, lambda console: _show_estimate(console, estimate))
@@ -60,6 +59,7 @@ def _show_result(console: Any, data: Mapping[str, Any]) -> None:
         f"{data['samples_per_s']:.0f} a second (engine {data['engine_seconds']:.2f} s)",
         f"  {run} run, {data['skipped']} with a missing value; {data['not_finite']} values not finite",
         f"  {made['bundle']} on {made['engine']}, {made['precision']}",
+        *([f"  {made['engine'].partition(' ')[0]}: {made['engine_choice']}"] if "engine_choice" in made else []),
     ):
         console.print(line, markup=False, highlight=False)
 

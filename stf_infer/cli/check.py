@@ -16,21 +16,22 @@ from ._verb import Report, verb
 @click.argument("bundle", metavar="NAME.stf")
 @click.option("--engine", "engines", multiple=True, metavar="TARGET", help="Prove this engine only; may be repeated.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of an engine.")
-@click.option("--tolerance", type=float, help="Largest difference to the golden tile, over its range.  [default: 1e-4]")
+@click.option(
+    "--tolerance", type=float, help="Largest difference, over the range of the golden tile.  [default: 1e-4 in fp32]"
+)
 def check(bundle: str, engines: tuple[str, ...], threads: int | None, tolerance: float | None) -> Report:
-    """Verify every file of the bundle NAME.stf and run its golden tile through the engines that are installed.
+    """Verify every file of the bundle NAME.stf and run its golden tile through the engines.
 
-    Exit code 0: all files are as exported, and every installed engine gives the golden output. 1: an engine does not.
-    2: the bundle is damaged, or no engine is installed.
+    Proven are the engines that the bundle holds, and the network itself on every target that opens it. Exit code 0:
+    all files are as exported and built, and every engine gives the golden output. 1: an engine does not, or was built
+    for something else. 2: the bundle is damaged, or no engine is installed.
     """
     from .. import golden
     from ..bundle import Bundle
 
     opened = Bundle.open(bundle)
     opened.verify()
-    proofs = golden.prove(
-        opened, engines or None, threads=threads, tolerance=golden.TOLERANCE if tolerance is None else tolerance
-    )
+    proofs = golden.prove(opened, engines or None, threads=threads, tolerance=tolerance)
     passed = all(proof.passed is not False for proof in proofs)
     data = {
         "bundle": str(opened.path),
@@ -41,16 +42,24 @@ def check(bundle: str, engines: tuple[str, ...], threads: int | None, tolerance:
     }
 
     def show(console: Any) -> None:
+        from rich.markup import escape
         from rich.table import Table
 
         console.print(f"{len(opened.assets)} files as exported, by SHA-256", highlight=False)
-        table = Table("engine", "", "difference", "tile", title=None)
+        table = Table("engine", "precision", "", "difference", "allowed", "tile", title=None)
         for proof in proofs:
-            verdict = {True: "[green]passed[/]", False: "[red]FAILED[/]", None: "not installed"}[proof.passed]
+            verdict = {True: "[green]passed[/]", False: "[red]FAILED[/]", None: "not run"}[proof.passed]
             difference = "" if proof.relative is None else f"{proof.relative:.1e} of the range"
-            time = "" if proof.seconds is None else f"{proof.seconds * 1e3:.0f} ms"
-            table.add_row(f"{proof.engine} {proof.version}".strip(), verdict, difference or proof.reason, time)
+            time = "" if proof.seconds is None else f"{proof.seconds * 1e3:.3g} ms"
+            built = "" if proof.batch is None else f", built for {proof.batch}"
+            table.add_row(
+                f"{proof.engine} {proof.version}".strip(),
+                f"{proof.precision}{built}",
+                verdict,
+                difference or escape(proof.reason),
+                f"{proof.tolerance:.0e}",
+                time,
+            )
         console.print(table)
-        console.print(f"tolerance {proofs[0].tolerance:.0e} of the golden output's range", highlight=False)
 
     return Report(data, show, exit_code=0 if passed else 1)

@@ -4,28 +4,43 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ._verb import Report, verb
 
+if TYPE_CHECKING:
+    from ..engines import EngineInfo
+
 
 @click.command(short_help="List the inference backends, or why one is missing.")
 @verb
 def engines() -> Report:
-    """List every backend: usable with its version, or the reason why not and the extra that brings it."""
-    from ..engines import available
+    """List every target: usable, can be built here only, or why it is missing and which extra brings it."""
+    from ..engines import available, registry
 
     listed = available()
+    options = {info.name: registry.options(info.name) for info in listed}
 
     def show(console: Any) -> None:
+        from rich.markup import escape
         from rich.table import Table
 
-        table = Table("engine", "version", "precision", "")
+        table = Table("engine", "version", "precision", "devices", "")
         for info in listed:
-            hint = f"{info.reason}; pip install 'stf-infer\\[{info.extra}]'" if not info.usable else "usable"
-            table.add_row(info.name, info.version, ", ".join(info.precisions), hint)
+            table.add_row(
+                info.name, info.version, ", ".join(info.precisions), ", ".join(info.devices), escape(_hint(info))
+            )
         console.print(table)
 
-    return Report({"engines": [asdict(info) for info in listed]}, show)
+    return Report({"engines": [{**asdict(info), "options": options[info.name]} for info in listed]}, show)
+
+
+def _hint(info: EngineInfo) -> str:
+    """How a target stands here, in a few words."""
+    if info.usable:
+        return "usable" if info.builds else "usable; nothing to build"
+    if info.builds:
+        return f"can be built here; {info.reason}"
+    return f"{info.reason}; pip install 'stf-infer[{info.extra}]'" if info.extra else info.reason

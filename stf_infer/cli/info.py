@@ -26,6 +26,8 @@ def info(bundle: str) -> Report:
 
 
 def _data(bundle: Bundle) -> dict[str, Any]:
+    from ..engines.store import batch_of, entries
+
     properties = bundle.properties
     return {
         "bundle": str(bundle.path),
@@ -33,6 +35,10 @@ def _data(bundle: Bundle) -> dict[str, Any]:
         "format": properties["stf:format"],
         "contract": bundle.spec.model_dump(mode="json"),
         "precisions": list(bundle.precisions),
+        "engines": [
+            {"target": a.target, "precision": a.precision, "batch": batch_of(a), "asset": a.key}
+            for a in entries(bundle)
+        ],
         "parity": bundle.parity,
         "probe": properties.get("stf:probe", {}),
         "created": {"at": properties.get("datetime"), **properties.get("stf:created", {})},
@@ -107,6 +113,8 @@ def _facts(data: dict[str, Any], tile: TileRule | None) -> list[tuple[str, str]]
             )
         )
     facts.append(("precisions", ", ".join(data["precisions"])))
+    if engines := data["engines"]:
+        facts.append(("engines", ", ".join(f"{e['target']} {e['precision']} b{e['batch']}" for e in engines)))
     if data["parameters"] is not None:
         facts.append(("weights", f"{data['parameters']:,} numbers"))
     if options := data["contract"]["options"]:

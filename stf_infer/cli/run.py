@@ -34,9 +34,17 @@ def _role_options(function: Any) -> Any:
 @click.option("--offset", multiple=True, metavar="[ROLE=]X", help="See --scale.")
 @click.option("--nodata", multiple=True, metavar="[ROLE=]X", help="Stored value that is no measurement.")
 @click.option("--aoi", metavar="W,S,E,N|FILE", help="Area in the CRS of fine_t1, or a GeoJSON file.")
-@click.option("--engine", metavar="TARGET", help="Engine to use; see `stf-infer engines`.")
+@click.option("--engine", metavar="TARGET", help="Engine to use.  [default: the fastest here, measured once]")
+@click.option("--precision", help="What the engine has to compute in.  [default: any that is built, and fp32]")
+@click.option(
+    "--rebuild",
+    type=click.Choice(["never", "auto"]),
+    default="never",
+    show_default=True,
+    help="auto: build an engine of the bundle again that does not fit this machine.",
+)
 @click.option("--threads", type=int, help="CPU threads of engine and compression.")
-@click.option("--tile-batch", type=int, help="Tiles, or samples, in one engine call.  [default: 1 tile, 64 samples]")
+@click.option("--tile-batch", type=int, help="Tiles, or samples, in one engine call.  [default: what suits the engine]")
 @click.option("--seed", type=int, help="Which noise a diffusion network sees: 0 to 2^64 - 1; default 0.")
 @click.option(
     "--samples",
@@ -64,6 +72,8 @@ def run(
     nodata: tuple[str, ...],
     aoi: str | None,
     engine: str | None,
+    precision: str | None,
+    rebuild: Any,
     threads: int | None,
     tile_batch: int | None,
     seed: int | None,
@@ -87,6 +97,7 @@ def run(
     from ..scene import check_roles
 
     opened = Bundle.open(bundle)
+    opening: dict[str, Any] = {"engine": engine, "threads": threads, "precision": precision, "rebuild": rebuild}
     paths = {role: options.pop(role) for role in KNOWN_ROLES}
     layout: dict[str, Any] = {key: options[key] for key in ("dtype", "format", "compress")}
     if output is None and not dry_run:
@@ -98,14 +109,12 @@ def run(
         given = {"no_overviews": no_overviews, "resume": resume, "any_ratio": any_ratio, **layout}
         given |= {"bands": bands, "aoi": aoi, "seed": None if seed is None else str(seed)}
         given["samples"] = None if samples == 1 else str(samples)
-        common: dict[str, Any] = {"engine": engine, "threads": threads, "batch": tile_batch, "dry_run": dry_run}
-        return run_samples(opened, arrays, output, given, **common)
+        return run_samples(opened, arrays, output, given, batch=tile_batch, dry_run=dry_run, **opening)
     if dims:
         raise UsageError("--dims has no meaning for rasters", got=", ".join(dims), fix="Leave it out")
-    tile_batch = 1 if tile_batch is None else tile_batch
     rasters = rasters_from(paths, others, bands=bands, scale=scale, offset=offset, nodata=nodata)
     as_keywords: dict[str, Any] = dict(rasters)
-    with Model(opened, engine=engine, threads=threads) as model:
+    with Model(opened, **opening) as model:
         check_roles(model.spec, rasters)
         if dry_run:
             estimate = model.estimate(
@@ -144,6 +153,8 @@ def _show_result(console: Any, data: dict[str, Any]) -> None:
         console.print(f"  seam figure {data['seam_ratio']:.3f} (gradient across tile borders / elsewhere)")
     made = data["provenance"]
     console.print(f"  {made['bundle']} on {made['engine']}, {made['precision']}, tiles {made['tile_plan']}")
+    if "engine_choice" in made:
+        console.print(f"  {made['engine'].partition(' ')[0]}: {made['engine_choice']}")
     if "samples" in made:
         console.print(f"  mean and standard deviation of {made['samples']} samples, the first of seed {made['seed']}")
     elif "seed" in made:

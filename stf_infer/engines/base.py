@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -23,12 +24,14 @@ class EngineInfo:
     """One backend as it stands on this machine.
 
     Attributes:
-        name: Target name, as ``--engine`` takes it.
-        usable: Whether it can be opened here.
+        name: Target name, as ``--engine`` and ``--target`` take it.
+        usable: Whether it can be run here.
         version: Version of the backend's library, or empty.
         precisions: What it computes in.
-        reason: Why it is not usable, or empty.
+        reason: Why it cannot be run here, or empty.
         extra: The extra that installs it.
+        builds: Whether ``stf-infer build`` can make an engine of it here, also where it cannot be run.
+        devices: What it would run on here.
     """
 
     name: str
@@ -37,8 +40,11 @@ class EngineInfo:
     precisions: tuple[str, ...] = ("fp32",)
     reason: str = ""
     extra: str = ""
+    builds: bool = False
+    devices: tuple[str, ...] = ()
 
 
+@cache
 def package_version(*packages: str) -> str:
     """Version of the first of these packages that is installed, or empty."""
     for package in packages:
@@ -47,6 +53,17 @@ def package_version(*packages: str) -> str:
         except PackageNotFoundError:
             continue
     return ""
+
+
+def batches_of(inputs: Mapping[str, np.ndarray], size: int) -> Iterator[dict[str, np.ndarray]]:
+    """A batch in batches of one size; the last tile fills the last one up. Whole batches are not copied."""
+    tiles = len(next(iter(inputs.values())))
+    for first in range(0, tiles, size):
+        if first + size <= tiles:
+            yield {name: array[first : first + size] for name, array in inputs.items()}
+        else:
+            numbers = np.minimum(np.arange(first, first + size), tiles - 1)
+            yield {name: array[numbers] for name, array in inputs.items()}
 
 
 class Engine(ABC):
@@ -61,6 +78,10 @@ class Engine(ABC):
 
     name: str
     fixed_batch: int | None = None  # set by open_impl where the graph takes one number of tiles only
+    max_batch: int | None = None  # ... where it takes no more than this many
+    preferred_batch: int = 1  # tiles in a call that suit it best
+    remedy: str = ""  # how a batch that is too large is made possible
+    choice: str = ""  # why this engine was taken, for logs and results
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         self.spec = bundle.spec
@@ -106,6 +127,13 @@ class Engine(ABC):
             got = inputs[tensor].shape
             if not got or got[0] < 1 or got[1:] != shape:
                 raise EngineError(f"The input {tensor} has another shape", got=got, allowed=("N", *shape))
+        if self.max_batch is not None and got[0] > self.max_batch:
+            raise EngineError(
+                f"The batch is larger than the engine {self.name} was built for",
+                got=f"{got[0]} tiles",
+                allowed=f"1 to {self.max_batch}",
+                fix=self.remedy or None,
+            )
         outputs = self._infer_in_batches(inputs, got[0])
         name, expected = self.spec.output.tensor, (got[0], *self.spec.output_shape)
         found = outputs[name].shape if name in outputs else f"only {', '.join(outputs)}"
@@ -118,10 +146,7 @@ class Engine(ABC):
         size = self.fixed_batch
         if size is None or size == tiles:
             return self.infer_impl(inputs)
-        parts = []
-        for first in range(0, tiles, size):
-            numbers = np.minimum(np.arange(first, first + size), tiles - 1)
-            parts.append(self.infer_impl({name: array[numbers] for name, array in inputs.items()}))
+        parts = [self.infer_impl(part) for part in batches_of(inputs, size)]
         return {name: np.concatenate([part[name] for part in parts])[:tiles] for name in parts[0]}
 
     def close(self) -> None:

@@ -96,6 +96,7 @@ class SampleModel(OpenBundle):
         if path is not None:
             check_suffix(path)
         with self._bound(inputs) as (samples, given):
+            self._engine_for(tile_batch)
             provenance = self._provenance(given)
             shape = (*samples.sizes.values(), *self.spec.output_shape)
             if path is None:
@@ -161,14 +162,12 @@ class SampleModel(OpenBundle):
         """What is stored with a result: bundle, engine, precision, version, inputs."""
         from .. import __version__
 
-        made = self.engine.describe()
         return {
             "version": __version__,
             "bundle": self.spec.name,
             "bundle_sha256": self.bundle.sha256,
             "network": self.spec.network,
-            "engine": f"{made['engine']} {made.get('version', '')}".strip(),
-            "precision": made["precision"],
+            **self._made_by(),
             "inputs": "; ".join(
                 f"{role}={'array' if array.file is None else Path(array.file).name}" for role, array in given.items()
             ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fakes import FunctionEngine, add_coarse_change
+from fakes import Opening, add_coarse_change
 from handmade_bundle import make_bundle
 from stf_infer import golden
 from stf_infer.bundle import Bundle
@@ -44,7 +44,7 @@ def install(monkeypatch):
             for name, function in functions.items()
         ]
         monkeypatch.setattr(golden, "available", lambda: listed)
-        monkeypatch.setattr(golden, "open_engine", lambda b, name, threads: FunctionEngine(b.spec, functions[name]))
+        monkeypatch.setattr(golden, "_openings", lambda b, info: [Opening("fp32", functions[info.name])])
 
     return do
 

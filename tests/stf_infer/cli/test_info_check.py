@@ -6,7 +6,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from fakes import FunctionEngine, add_coarse_change, make_spec
+from fakes import Opening, add_coarse_change, make_spec
 from handmade_bundle import make_bundle
 from stf_infer import golden
 from stf_infer.cli import main
@@ -124,7 +124,7 @@ def install(monkeypatch):
             for name, function in functions.items()
         ]
         monkeypatch.setattr(golden, "available", lambda: listed)
-        monkeypatch.setattr(golden, "open_engine", lambda b, name, threads: FunctionEngine(b.spec, functions[name]))
+        monkeypatch.setattr(golden, "_openings", lambda b, info: [Opening("fp32", functions[info.name])])
 
     return do
 
@@ -137,7 +137,7 @@ def test_check_passes_where_an_engine_does(folder, install):
     install(right=add_coarse_change, missing=None)
     result = call("check", folder)
     assert result.exit_code == 0
-    for word in ("3 files as exported", "right", "passed", "missing", "not installed", "not there", "1e-04"):
+    for word in ("3 files as exported", "right", "passed", "missing", "not run", "not there", "1e-04"):
         assert word in result.stdout
 
 

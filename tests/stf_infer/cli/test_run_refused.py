@@ -127,14 +127,14 @@ def test_a_role_that_is_given_twice(refused, rasters):
 
 def test_an_unknown_engine(refused):
     data = refused("--engine", "abacus", error="EngineUnavailableError", says="no engine of that name. Got: abacus")
-    assert data["allowed"].startswith("onnxruntime-cpu, openvino-cpu")
+    assert data["allowed"].startswith("onnxruntime-cpu, onnxruntime-cuda")
 
 
 def test_an_engine_that_is_not_installed(refused, monkeypatch):
-    import stf_infer.engines.openvino as backend
+    from stf_infer.engines.openvino import OpenVinoTarget
 
     info = EngineInfo("openvino-cpu", usable=False, reason="the package openvino is not installed", extra="openvino")
-    monkeypatch.setattr(backend, "probe", lambda: info)
+    monkeypatch.setattr(OpenVinoTarget, "probe", lambda self: info)
     data = refused(
         "--engine", "openvino-cpu", error="EngineUnavailableError", says="the package openvino is not installed"
     )
@@ -142,10 +142,10 @@ def test_an_engine_that_is_not_installed(refused, monkeypatch):
 
 
 def test_no_engine_at_all(refused, monkeypatch):
-    import stf_infer.engines as engines
+    from stf_infer.engines import registry
 
     listed = [EngineInfo("a", usable=False, extra="cpu"), EngineInfo("b", usable=False, extra="openvino")]
-    monkeypatch.setattr(engines, "available", lambda: listed)
+    monkeypatch.setattr(registry, "available", lambda: listed)
     data = refused(error="EngineUnavailableError", says="No inference engine is installed")
     assert data["fix"] == "pip install 'stf-infer[cpu]' or pip install 'stf-infer[openvino]'"
 

@@ -13,8 +13,9 @@ import pytest
 
 import stf_infer.engines as engines
 from fakes import FunctionEngine, add_coarse_change, box_blur, export_blur, make_spec
+from handmade_bundle import make_bundle
 from stf_infer.bundle import Bundle
-from stf_infer.engines import EngineInfo, open_engine
+from stf_infer.engines import EngineInfo, open_engine, registry
 from stf_infer.errors import EngineError, EngineUnavailableError
 
 REAL = ["onnxruntime-cpu", "openvino-cpu"]
@@ -38,12 +39,25 @@ class Plugin:
         return self.engine(bundle, threads)
 
 
+class Counting(FunctionEngine):
+    """Knows the threads it was given."""
+
+    def __init__(self, spec: Any, threads: int | None) -> None:
+        super().__init__(spec, add_coarse_change)
+        self.threads = threads
+
+
 @pytest.fixture
 def plugins(monkeypatch):
     def install(*given: Plugin) -> None:
-        monkeypatch.setattr(engines, "entry_points", lambda group: given if group == "stf_infer.engines" else ())
+        monkeypatch.setattr(registry, "plugins", lambda: given)
 
     return install
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return Bundle.open(make_bundle(tmp_path / "net.stf"))
 
 
 # Which backends there are --------------------------------------------------------------------------------
@@ -52,14 +66,14 @@ def plugins(monkeypatch):
 def test_built_in_backends_come_first(plugins):
     plugins(Plugin("mine", EngineInfo("mine", usable=True, version="3")))
     listed = engines.available()
-    assert [i.name for i in listed] == ["onnxruntime-cpu", "openvino-cpu", "mine"]
-    assert listed[2].version == "3"
+    assert [i.name for i in listed] == [*registry.BUILT_IN, "mine"]
+    assert listed[-1].version == "3"
 
 
 def test_listing_imports_no_backend():
     code = "import sys, stf_infer.engines as e; e.available(); print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert {"onnxruntime", "openvino"} & set(run.stdout.split()) == set()
+    assert {"onnxruntime", "openvino", "tensorrt", "tensorrt_rtx"} & set(run.stdout.split()) == set()
 
 
 def test_a_broken_plug_in_is_listed_with_its_reason(plugins):
@@ -69,11 +83,25 @@ def test_a_broken_plug_in_is_listed_with_its_reason(plugins):
     assert fine.usable
 
 
-def test_a_plug_in_goes_by_the_name_it_is_registered_under(plugins):
-    opened = []
-    plugins(Plugin("mine", EngineInfo("another name", usable=True), lambda bundle, threads: opened.append(threads)))
-    open_engine(None, "mine", 3)
-    assert opened == [3]
+def test_a_plug_in_goes_by_the_name_it_is_registered_under(plugins, bundle):
+    plugins(Plugin("mine", EngineInfo("another name", usable=True), lambda b, threads: Counting(b.spec, threads)))
+    with open_engine(bundle, "mine", 3) as engine:
+        assert engine.threads == 3
+        assert engine.choice == "asked for"
+
+
+def test_an_entry_point_of_the_package_index_is_found(monkeypatch):
+    """As importlib.metadata gives them, each looked for once."""
+    asked = []
+    monkeypatch.setattr(
+        registry, "entry_points", lambda group: asked.append(group) or (Plugin("x", EngineInfo("x", True)),)
+    )
+    registry.plugins.cache_clear()
+    try:
+        assert [i.name for i in (*registry.available(), *registry.available())].count("x") == 2
+    finally:
+        registry.plugins.cache_clear()
+    assert asked == ["stf_infer.engines"]
 
 
 def test_a_plug_in_does_not_replace_a_built_in_one(plugins):
@@ -81,33 +109,32 @@ def test_a_plug_in_does_not_replace_a_built_in_one(plugins):
     assert "hijacked" not in [i.reason for i in engines.available()]
 
 
-def test_the_first_usable_one_is_taken(plugins, monkeypatch):
-    taken = []
+def test_the_only_usable_one_is_taken(plugins, monkeypatch, bundle):
     plugins(
         Plugin("away", EngineInfo("away", usable=False)),
-        Plugin("here", EngineInfo("here", usable=True), lambda b, t: taken.append("here")),
-        Plugin("later", EngineInfo("later", usable=True), lambda b, t: taken.append("later")),
+        Plugin("here", EngineInfo("here", usable=True), lambda b, t: Counting(b.spec, t)),
     )
-    monkeypatch.setattr(engines, "_BUILT_IN", {})
-    open_engine(None)
-    assert taken == ["here"]
+    monkeypatch.setattr(registry, "BUILT_IN", {})
+    with open_engine(bundle) as engine:
+        assert engine.choice == "the only one that can be used here"
+        assert engine.batch_sizes == []
 
 
-def test_an_unknown_one_is_refused_with_the_known_ones(plugins):
+def test_an_unknown_one_is_refused_with_the_known_ones(plugins, bundle):
     plugins()
-    with pytest.raises(EngineUnavailableError, match=r"Got: abacus. Allowed: onnxruntime-cpu, openvino-cpu"):
-        open_engine(None, "abacus")
+    with pytest.raises(EngineUnavailableError, match=r"Got: abacus. Allowed: onnxruntime-cpu, .*openvino-cpu"):
+        open_engine(bundle, "abacus")
 
 
-def test_none_at_all_names_the_extras(plugins, monkeypatch):
+def test_none_at_all_names_the_extras(plugins, monkeypatch, bundle):
     plugins()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(
         EngineUnavailableError, match=r"No inference engine is installed. pip install 'stf-infer\[cpu\]' or"
     ):
-        open_engine(None)
+        open_engine(bundle)
     with pytest.raises(EngineUnavailableError, match=r"onnxruntime is not installed. pip install 'stf-infer\[cpu\]'"):
-        open_engine(None, "onnxruntime-cpu")
+        open_engine(bundle, "onnxruntime-cpu")
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -216,7 +243,7 @@ def test_a_result_is_not_overwritten_by_the_next(real):
 
 def test_a_batch_that_fails_is_no_traceback(real):
     class Broken:
-        def infer(self, *_: Any, **__: Any) -> None:
+        def start_async(self, *_: Any, **__: Any) -> None:
             raise RuntimeError("the driver is gone")
 
         def run(self, *_: Any) -> None:
@@ -225,7 +252,7 @@ def test_a_batch_that_fails_is_no_traceback(real):
         def get_outputs(self) -> list[Any]:
             return []
 
-    real._session = real._request = Broken()
+    real._session, real._requests = Broken(), [Broken()]
     with pytest.raises(EngineError, match=r"failed on a batch. Got: the driver is gone"):
         real.infer(zeros(real))
 
@@ -261,7 +288,6 @@ def test_a_graph_that_fixes_its_batch_is_seen(name, tmp_path):
     bundle._verified.add("model-fp32")  # the graph is changed on purpose
     onnx.save(model, str(graph))
     with open_engine(bundle, name, threads=1) as engine:
-        assert engine.fixed_batch == 1
         given = {k: np.random.default_rng(0).random(v.shape, np.float32) for k, v in zeros(engine, 3).items()}
         out = engine.infer(given)["fine_t2"]
         change = (given["coarse_t2"] - given["coarse_t1"]).repeat(4, -1).repeat(4, -2)

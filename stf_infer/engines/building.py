@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build an engine of a bundle: compile, prove with the golden tile, store. Needs no torch."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ..bundle import GOLDEN, Asset, Bundle
+from ..errors import BundleError, CheckFailedError, EngineError, EngineUnavailableError, UsageError
+from . import registry, store
+from .isolation import as_stf_error, compile_apart
+from .key import EngineKey, graph_of, usual_batch
+from .machine import peak_memory
+from .store import StoredEngine
+from .target import Compiled, Job, Say, Target
+
+_log = logging.getLogger(__name__)
+
+Rebuild = Literal["auto", "always"]
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """An engine that stands in the bundle now.
+
+    Attributes:
+        target: What it was built for.
+        precision: What it computes in.
+        batch: Tiles in a call that it was built for.
+        path: Its main file.
+        bytes: Bytes of all its files.
+        seconds: Time of the build, or None where it stood there already and is what would be built again.
+        proof: What it made of the golden tile: ``relative`` (largest difference over the output's range),
+            ``max_abs``, ``tolerance`` and ``seconds`` a tile; empty where it cannot be run on this machine.
+        key: What it was built from and for.
+    """
+
+    target: str
+    precision: str
+    batch: int
+    path: Path
+    bytes: int
+    seconds: float | None
+    proof: dict[str, Any]
+    key: EngineKey
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "path": str(self.path), "built": self.seconds is not None}
+
+
+def build(
+    bundle: Bundle | str | Path,
+    target: str,
+    *,
+    precision: str | None = None,
+    tile_batch: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    rebuild: Rebuild = "auto",
+    progress: Say | None = None,
+    apart: bool = True,
+) -> BuildReport:
+    """Compile an engine and store it in its bundle.
+
+    Args:
+        bundle: The bundle, or its folder.
+        target: What to compile for; ``stf-infer engines`` lists the targets.
+        precision: What to compute in; None takes fp32.
+        tile_batch: Tiles in one call; None takes what suits the target.
+        options: Options of the target by name.
+        rebuild: ``auto`` does nothing where the engine stands in the bundle and its key is right; ``always``
+            compiles all the same.
+        progress: Called with a line at every step, and every ten seconds while one goes on.
+        apart: Compile in a process of its own, which alone is lost when memory runs out.
+
+    Returns:
+        What stands in the bundle. Minutes for large networks on TensorRT, seconds elsewhere.
+
+    Raises:
+        EngineUnavailableError: No target of that name, or it cannot be built here; the message says why.
+        EngineError: The bundle has no network in that precision, or the backend refuses it.
+        CheckFailedError: The engine does not compute what the network computes.
+        UsageError: An option that the target does not have.
+        OutputError: The bundle cannot be written to. After any error it is what it was before.
+    """
+    if rebuild not in get_args(Rebuild):
+        raise UsageError("There is no such way to rebuild", got=rebuild, allowed=", ".join(get_args(Rebuild)))
+    bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    home = buildable(target)
+    precision = precision or _usual(home)
+    home.check_precision(precision)
+    batch = usual_batch(bundle, home.batch) if tile_batch is None else tile_batch
+    if batch < 1:
+        raise UsageError("The tile batch cannot be used", got=batch, allowed="1 or more")
+    completed = home.complete(options or {})
+    key = home.key(bundle, precision, batch, completed)
+    if rebuild == "auto" and (there := _stands(bundle, home, key)):
+        return _report(there, None)
+    return _build(bundle, home, key, completed, progress or _log.info, apart)
+
+
+def buildable(name: str) -> Target:
+    """A target for which engines can be built on this machine.
+
+    Raises:
+        EngineUnavailableError: It is unknown, not installed, or has nothing to build.
+    """
+    home = registry.target(name)
+    info = home.probe()
+    if not info.builds:
+        why = info.reason or "it opens bundles as they are"
+        raise EngineUnavailableError(f"No engine can be built for {name} here: {why}", fix=registry.install(info))
+    return home
+
+
+def _usual(target: Target) -> str:
+    offered = target.probe().precisions
+    return "fp32" if "fp32" in offered or not offered else offered[0]
+
+
+def _stands(bundle: Bundle, target: Target, key: EngineKey) -> StoredEngine | None:
+    """The engine that has this key, if it stands in the bundle unharmed."""
+    asset = bundle.assets.get(store.asset_key(target.name, key.label))
+    if asset is None:
+        return None
+    try:
+        stored = store.read(bundle, asset)
+    except (BundleError, EngineError) as error:
+        _log.info("%s is built again: %s", target.name, error)
+        return None
+    return None if target.differences(stored.key, key) else stored
+
+
+def _build(
+    bundle: Bundle, target: Target, key: EngineKey, options: dict[str, Any], progress: Say, apart: bool
+) -> BuildReport:
+    began = time.perf_counter()
+    bundle.asset(graph_of(bundle, key.precision, target.executed))
+    with store.staging(bundle) as folder:
+        request = {
+            "bundle": str(bundle.path.resolve()),
+            "target": target.name,
+            "precision": key.precision,
+            "batch": key.batch,
+            "options": options,
+            "folder": str(folder.resolve()),
+        }
+        done = (compile_apart if apart else compile_here)(request, progress)
+        seconds = round(time.perf_counter() - began, 2)
+        compiled = Compiled(tuple(done["files"]), done["settings"])
+        built = {"by": _version(), "at": _now(), "seconds": seconds, "peak_bytes": done["peak_bytes"]}
+        progress("storing the engine")
+        stored = store.add(bundle, target.name, key, compiled, folder, proof=done["proof"], built=built)
+    return _report(stored, time.perf_counter() - began)
+
+
+def compile_here(request: Mapping[str, Any], say: Say) -> dict[str, Any]:
+    """Compile an engine into a folder and prove it.
+
+    Args:
+        request: ``bundle``, ``target``, ``precision``, ``batch``, ``options`` and the ``folder`` to write to.
+        say: Called with a line at every step.
+
+    Returns:
+        ``files``, ``settings``, ``proof`` and ``peak_bytes``, as plain values.
+
+    Raises:
+        EngineError: The backend refuses, or memory runs out.
+        CheckFailedError: The engine does not compute what the network computes.
+    """
+    bundle, target = Bundle.open(request["bundle"]), registry.target(request["target"])
+    folder, precision = Path(request["folder"]), request["precision"]
+    graph = bundle.asset(graph_of(bundle, precision, target.executed))
+    job = Job(bundle, graph, precision, request["batch"], dict(request["options"]), folder, say)
+    try:
+        compiled = target.compile(job)
+        proof = _prove(bundle, target, job, compiled, say)
+    except Exception as error:
+        raise as_stf_error(error, target.name) from error
+    return {
+        "files": list(compiled.files),
+        "settings": compiled.settings,
+        "proof": proof,
+        "peak_bytes": peak_memory(),
+    }
+
+
+def _prove(bundle: Bundle, target: Target, job: Job, compiled: Compiled, say: Say) -> dict[str, Any]:
+    """Run the golden tile through the engine, where this machine can."""
+    if not target.probe().usable or GOLDEN not in bundle.assets:
+        return {}
+    from .. import golden
+
+    say("proving it with the golden tile")
+    key = target.key(bundle, job.precision, job.batch, job.options)
+    files = tuple(job.folder / name for name in compiled.files)
+    fresh = StoredEngine(target.name, key, files, compiled.settings, {}, {}, "")
+    with target.open(bundle, fresh, job.precision, None) as engine:
+        found = golden.compare(bundle, engine)
+    tolerance = golden.tolerance_of(job.precision)
+    if not found.relative <= tolerance:
+        raise CheckFailedError(
+            f"The engine {target.name} in {job.precision} does not compute what the network computes",
+            got=f"a difference of {found.relative:.2g} of the golden output's range",
+            allowed=f"{tolerance:.2g}",
+            fix="Build it in fp32" if job.precision != "fp32" else "Build it with another version of the backend",
+        )
+    return {**asdict(found), "tolerance": tolerance}
+
+
+def update(
+    bundle: Bundle | str | Path, *, rebuild: Rebuild = "auto", progress: Say | None = None, apart: bool = True
+) -> list[BuildReport]:
+    """Bring every engine of a bundle up to date that can be built on this machine.
+
+    Args:
+        bundle: The bundle, or its folder.
+        rebuild: As :func:`build`.
+        progress: As there.
+        apart: As there.
+
+    Returns:
+        One report for each of them; an engine of a target that is not here is left as it is.
+
+    Raises:
+        StfError: As :func:`build`.
+    """
+    bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    reports = []
+    for asset in store.entries(bundle):
+        name = str(asset.target)
+        if registry.knows(name) and registry.target(name).probe().builds:
+            reports.append(build_again(bundle, asset, rebuild=rebuild, progress=progress, apart=apart))
+        else:
+            _log.warning("the engine %s is left as it is: it cannot be built here", name)
+    return reports
+
+
+def build_again(
+    bundle: Bundle, asset: Asset, *, rebuild: Rebuild = "auto", progress: Say | None = None, apart: bool = True
+) -> BuildReport:
+    """Build an engine of a bundle again, as it was built: same precision, batch and options.
+
+    Args:
+        bundle: The open bundle.
+        asset: The engine's main file.
+        rebuild: As :func:`build`.
+        progress: As there.
+        apart: As there.
+
+    Raises:
+        StfError: As there.
+    """
+    return build(
+        bundle,
+        str(asset.target),
+        precision=asset.precision,
+        tile_batch=store.batch_of(asset),
+        options=_options_of(bundle, asset),
+        rebuild=rebuild,
+        progress=progress,
+        apart=apart,
+    )
+
+
+def _options_of(bundle: Bundle, asset: Asset) -> dict[str, Any]:
+    """The options that an engine was built with, or none where its sidecar is lost."""
+    try:
+        return store.read(bundle, asset).key.flags
+    except (BundleError, EngineError):
+        return {}
+
+
+def _report(stored: StoredEngine, seconds: float | None) -> BuildReport:
+    key = stored.key
+    return BuildReport(
+        stored.target, key.precision, key.batch, stored.files[0], stored.bytes, seconds, stored.proof, key
+    )
+
+
+def _version() -> str:
+    from .. import __version__
+
+    return f"stf-infer {__version__}"
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.timezone.utc).replace(microsecond=0).isoformat()

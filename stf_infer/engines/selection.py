@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which engine is the fastest here: measured on the golden tile, once a bundle, machine and set of engines.
+
+What was measured is kept in a folder of the user, not in the bundle, which may be read-only or travel. ``STF_CACHE``
+names another folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..bundle import GOLDEN
+from ..errors import EngineError
+from . import machine
+from .base import Engine
+
+if TYPE_CHECKING:
+    from ..bundle import Bundle
+    from .opening import Candidate
+
+_log = logging.getLogger(__name__)
+
+# An engine must be this much faster than one that stands before it to be preferred: less is noise.
+_WORTH = 0.95
+
+# Timed calls of an engine: this many, fewer where they take longer than this many seconds together, but two.
+_CALLS, _SECONDS = 5, 1.5
+
+
+def cache_folder() -> Path:
+    """The user's folder for what was measured and for compilers' caches."""
+    stated = os.environ.get("STF_CACHE")
+    if stated:
+        return Path(stated)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stf-infer"
+
+
+def fastest(bundle: Bundle, found: Sequence[Candidate], threads: int | None, tile_batch: int | None) -> Engine:
+    """Open the fastest of several engines.
+
+    Args:
+        bundle: The open bundle.
+        found: Engines that could be opened, in order of preference where they are equally fast.
+        threads: CPU threads; None leaves it to the backends.
+        tile_batch: Tiles in a call; None takes what suits each.
+
+    Returns:
+        The open engine; its ``choice`` says what was measured.
+
+    Raises:
+        EngineError: None of them can be opened and run.
+    """
+    if GOLDEN not in bundle.assets:
+        return _first(bundle, found, threads, "the first that can be used: the bundle has no golden tile to measure")
+    path = cache_folder() / "fastest" / f"{_digest(bundle, found, threads, tile_batch)}.json"
+    known = _load(path, len(found))
+    if known is not None:
+        order = rank(known)
+        try:
+            engine = found[order[0]].open(bundle, threads)
+        except EngineError as error:
+            _log.warning("%s was the fastest and cannot be opened: %s", found[order[0]], error)
+        else:
+            engine.choice = _told(found, known, order)
+            return engine
+    _log.info("measuring %d engines on the golden tile", len(found))
+    seconds, engine = _measure_all(bundle, found, threads, tile_batch)
+    _save(path, seconds)
+    engine.choice = _told(found, seconds, rank(seconds))
+    return engine
+
+
+def rank(seconds: Sequence[float]) -> list[int]:
+    """Numbers of the engines that could be measured, the one to take first and the rest by time.
+
+    An engine that is faster by less than noise does not displace one that stands before it.
+    """
+    usable = [number for number, value in enumerate(seconds) if np.isfinite(value)]
+    if not usable:
+        return []
+    best = min(seconds[number] for number in usable)
+    first = next(number for number in usable if seconds[number] * _WORTH <= best)
+    return [first, *sorted((n for n in usable if n != first), key=lambda n: seconds[n])]
+
+
+def _measure_all(
+    bundle: Bundle, found: Sequence[Candidate], threads: int | None, tile_batch: int | None
+) -> tuple[list[float], Engine]:
+    """Time of a tile on each engine, infinite where it fails; and the one to take, open."""
+    seconds: list[float] = []
+    kept: tuple[int, Engine] | None = None
+    failure: EngineError | None = None
+    for number, one in enumerate(found):
+        try:
+            engine = one.open(bundle, threads)
+        except EngineError as error:
+            _log.warning("%s cannot be opened: %s", one, error)
+            seconds.append(float("inf"))
+            failure = error
+            continue
+        try:
+            seconds.append(seconds_a_tile(bundle, engine, tile_batch))
+            _log.info("%s: %.4g ms a tile", one, seconds[-1] * 1e3)
+        except EngineError as error:
+            _log.warning("%s fails: %s", one, error)
+            seconds.append(float("inf"))
+            failure = error
+        if number in rank(seconds)[:1]:
+            if kept is not None:
+                kept[1].close()
+            kept = number, engine
+        else:
+            engine.close()
+    if kept is None:
+        assert failure is not None
+        raise failure
+    order = rank(seconds)
+    if order[0] != kept[0]:  # noise between three that are nearly equal
+        kept[1].close()
+        return seconds, found[order[0]].open(bundle, threads)
+    return seconds, kept[1]
+
+
+def seconds_a_tile(bundle: Bundle, engine: Engine, tile_batch: int | None = None) -> float:
+    """Least time of a tile over a few calls on the golden tile, each with as many tiles as a run would give it.
+
+    Raises:
+        EngineError: The engine fails.
+    """
+    inputs, _ = bundle.golden()
+    tiles = tile_batch or engine.preferred_batch
+    feed = {tensor.name: np.repeat(inputs[tensor.role][None], tiles, axis=0) for tensor in bundle.spec.tensors}
+    engine.infer(feed)  # the first call allocates
+    spent: list[float] = []
+    until = time.perf_counter() + _SECONDS
+    while len(spent) < _CALLS and (len(spent) < 2 or time.perf_counter() < until):
+        began = time.perf_counter()
+        engine.infer(feed)
+        spent.append(time.perf_counter() - began)
+    return min(spent) / tiles
+
+
+def _first(bundle: Bundle, found: Sequence[Candidate], threads: int | None, choice: str) -> Engine:
+    engine = found[0].open(bundle, threads)
+    engine.choice = choice
+    return engine
+
+
+def _told(found: Sequence[Candidate], seconds: Sequence[float], order: Sequence[int]) -> str:
+    times = ", ".join(f"{found[number]} {seconds[number] * 1e3:.3g} ms" for number in order)
+    return f"the fastest of {len(found)} on the golden tile: {times}"
+
+
+def _digest(bundle: Bundle, found: Sequence[Candidate], threads: int | None, tile_batch: int | None) -> str:
+    from .. import __version__
+
+    parts: list[Any] = [__version__, bundle.sha256, [one.identity(bundle) for one in found], threads, tile_batch]
+    parts += [str(machine.cpu()), machine.cores(), [str(gpu) for gpu in machine.gpus()]]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _load(path: Path, number: int) -> list[float] | None:
+    try:
+        seconds = [float("inf") if s is None else float(s) for s in json.loads(path.read_text())["seconds"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return seconds if len(seconds) == number and rank(seconds) else None
+
+
+def _save(path: Path, seconds: Sequence[float]) -> None:
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(json.dumps({"seconds": [s if np.isfinite(s) else None for s in seconds]}))
+        beside.replace(path)
+    except OSError as error:
+        _log.info("what was measured cannot be kept: %s", error)
