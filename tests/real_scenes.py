@@ -27,6 +27,8 @@ from support import shared_path
 
 BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
 
+SERIES_BANDS = tuple(f"{date}_{band}" for date in ("t1", "t2", "t3") for band in BANDS)
+
 KRANJ = Shape(44, 45)
 _KRANJ_DAYS = {"t1": ("068", "191-28"), "t2": ("077", "190-28"), "t3": ("093", "190-28")}
 
@@ -70,8 +72,8 @@ def _roles(dates: dict) -> set[str]:
     return {f"{kind}_{date}" for kind in ("fine", "coarse") for date in dates}
 
 
-def _numbers(bands: tuple[str, ...]) -> tuple[int, ...]:
-    return tuple(BANDS.index(band) + 1 for band in bands)
+def _numbers(bands: tuple[str, ...], stored: tuple[str, ...] = BANDS) -> tuple[int, ...]:
+    return tuple(stored.index(band) + 1 for band in bands)
 
 
 def _kranj(spec: ModelSpec) -> RealScene:
@@ -100,9 +102,12 @@ def _landsat_7(spec: ModelSpec, folder: Path) -> RealScene:
             transform = source.transform * Affine.translation(0, top)
     stored = {date: np.where(image == _SATURATED, np.nan, image).astype(np.float32) for date, image in images.items()}
     stored["t2"] = (stored["t1"] + stored["t3"]) / 2
+    # A series is the three dates as one raster, its bands named t1_blue and so on.
+    stored["series"] = np.concatenate([stored[date] for date in ("t1", "t2", "t3")])
     rasters, valid = {}, np.ones((side, side), bool)
     for one in spec.rasters:
-        coarse, numbers = one.role.startswith("coarse"), _numbers(one.bands)
+        coarse = one.role.startswith("coarse") or one.grid == "coarse"
+        numbers = _numbers(one.bands, SERIES_BANDS if one.role == "series" else BANDS)
         image, grid = stored[one.role.rpartition("_")[2]], transform
         if coarse:
             image, grid = _block_means(image, spec.ratio), transform * Affine.scale(spec.ratio)

@@ -77,6 +77,8 @@ CASES = {
     "diffstsf": Case(
         shapes={"x_t": _IMAGE, "timesteps": (), "wfv_t2": _IMAGE, "pan_t1": (1, 32, 32), "ms_t1": _IMAGE}, slow=_SLOW
     ),
+    # Blending begins at 128 pixels: 16 coarse pixels of ratio 8.
+    "dstfnet": Case(tile=128, options={"dates": 3, "width": 8, "blocks": (1, 1, 1, 1)}, slow=_SLOW),
     "ecpw_stfn": Case(slow=_SLOW),
     "edcstfn": Case(),
     "ganstfm": Case(slow=_SLOW),
@@ -260,20 +262,24 @@ def fused(bundle: Bundle) -> FusionResult:
 
 @dataclass(frozen=True)
 class Image:
-    """Six bands ``(6, H, W)`` of a procedural scene, and where they lie."""
+    """Bands ``(C, H, W)`` of a procedural scene, and where they lie."""
 
     pixels: np.ndarray
     crs: str
     transform: Affine
+    bands: tuple[str, ...] = SIX
 
     def take(self, bands: Sequence[str]) -> Raster:
         """These bands as a raster."""
-        pixels = np.stack([self.pixels[SIX.index(band)] for band in bands])
+        pixels = np.stack([self.pixels[self.bands.index(band)] for band in bands])
         return Raster(pixels, crs=self.crs, transform=self.transform)
 
 
 def scene_rasters(side: int, ratio: int) -> dict[str, Image]:
-    """Images by role: t1 and t3 are the two dates of a procedural scene, and t2 lies half-way between them."""
+    """Images by role: t1 and t3 are the two dates of a procedural scene, and t2 lies half-way between them.
+
+    ``series`` holds the three coarse ones, date by date.
+    """
     scene = procedural_scene(SCENE_SEED, side, side, ratio=ratio, bands=SIX)
     middle = (scene.fine_t1 + scene.fine_t2) / 2
     fine = {"fine_t1": scene.fine_t1, "fine_t2": middle, "fine_t3": scene.fine_t2, "sr_t2": middle}
@@ -282,7 +288,15 @@ def scene_rasters(side: int, ratio: int) -> dict[str, Image]:
         "coarse_t2": (scene.coarse_t1 + scene.coarse_t2) / 2,
         "coarse_t3": scene.coarse_t2,
     }
+    dates = tuple(coarse)
+    series = Image(
+        np.concatenate([coarse[date] for date in dates]),
+        scene.crs,
+        Affine(*scene.coarse_transform),
+        tuple(f"{date.removeprefix('coarse_')}_{band}" for date in dates for band in SIX),
+    )
     return {
+        "series": series,
         **{role: Image(pixels, scene.crs, Affine(*scene.fine_transform)) for role, pixels in fine.items()},
         **{role: Image(pixels, scene.crs, Affine(*scene.coarse_transform)) for role, pixels in coarse.items()},
     }

@@ -36,6 +36,7 @@ _ZOO = {
     "ecpw_stfn": "cnn.ecpw_stfn:ECPWSTFN",
     "edcstfn": "cnn.edcstfn:EDCSTFN",
     "mustfn": "cnn.mustfn:MUSTFN",
+    "dstfnet": "others.dstfnet:DSTFNet",
     "sdcs": "others.sdcs:SDCS",
     "stf_egfa": "cnn.stf_egfa:STFEGFA",
     "stfdcnn": "cnn.stfdcnn:STFDCNN",

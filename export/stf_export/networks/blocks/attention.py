@@ -1,11 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gates that weigh channels and places, as in CBAM (Woo, Park, Lee, Kweon: ECCV 2018, arXiv:1807.06521)."""
+"""Gates that weigh channels and places, as in CBAM (Woo, Park, Lee, Kweon: ECCV 2018, arXiv:1807.06521).
+
+The two classes have the layout of one code base; the functions are what every layout has in common.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import nn
 from torch.nn import functional
+
+
+def channel_weights(image: torch.Tensor, excite: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """Weights ``(N, C, 1, 1)`` of the channels, equation 2: what ``excite`` makes of their means and of their maxima.
+
+    The result depends on the tile's extent.
+    """
+    mean = image.mean(dim=(2, 3), keepdim=True)
+    peak = image.amax(dim=(2, 3), keepdim=True)
+    return torch.sigmoid(excite(mean) + excite(peak))
+
+
+def mean_and_peak(image: torch.Tensor) -> torch.Tensor:
+    """Mean and maximum over the channels, ``(N, 2, H, W)``: what weights of places are computed from (equation 3)."""
+    return torch.cat((image.mean(dim=1, keepdim=True), image.amax(dim=1, keepdim=True)), dim=1)
 
 
 class ChannelGate(nn.Module):
@@ -27,9 +47,7 @@ class ChannelGate(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Weighted image ``(N, C, H, W)``."""
-        mean = image.mean(dim=(2, 3), keepdim=True)
-        peak = image.amax(dim=(2, 3), keepdim=True)
-        return image * torch.sigmoid(self._excite(mean) + self._excite(peak))
+        return image * channel_weights(image, self._excite)
 
     def _excite(self, pooled: torch.Tensor) -> torch.Tensor:
         return self.fc2(functional.relu(self.fc1(pooled)))
@@ -48,5 +66,4 @@ class SpatialGate(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Weighted image ``(N, C, H, W)``."""
-        seen = torch.cat((image.mean(dim=1, keepdim=True), image.amax(dim=1, keepdim=True)), dim=1)
-        return image * torch.sigmoid(self.conv1(seen))
+        return image * torch.sigmoid(self.conv1(mean_and_peak(image)))
