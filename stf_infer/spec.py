@@ -130,6 +130,11 @@ class InputSpec(RasterSpec):
     statistic: SceneStatistic | None = None
     draw: int = Field(default=0, ge=0, lt=2**32)
 
+    @property
+    def dtype(self) -> str:
+        """Type of the tensor."""
+        return "float32"
+
     @model_validator(mode="after")
     def _parts_fit_the_grid(self) -> InputSpec:
         if (self.statistic is not None) != (self.grid == "scene"):

@@ -53,8 +53,6 @@ MISSING = """
 ## What is missing
 
 - **Diffusion networks over a scene.** STFDiff and DiffSTSF are one denoising step here; a scene needs a sampler.
-- **Networks whose inputs are no rasters** (CNN-LSTM, MFDGCN, MGSFformer, TTSFNet): a torch module and a graph;
-  `fuse` does not take series, points or nodes.
 - **Published networks without code, weights or a full description** are not in the zoo, and those defined from a
   description alone have nothing to be held to (their first two columns say so).
 - Nothing in this table has run on a GPU.

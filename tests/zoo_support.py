@@ -49,6 +49,7 @@ class Case:
         tile: Rows and columns of a tile; None where an option or the weights fix it.
         options: The network's own options.
         shapes: For a network that no bundle can be made of: input name: shape of one sample.
+        samples: Whether it takes samples, not images.
         parity: Largest difference of graph and torch, over the output's range.
         slow: Why the default run leaves it out, or empty.
     """
@@ -57,20 +58,26 @@ class Case:
     tile: int | None = 64
     options: dict[str, Any] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    samples: bool = False
     parity: float = PARITY
     slow: str = ""
 
     @property
-    def is_image(self) -> bool:
+    def is_bundle(self) -> bool:
         """Whether a bundle can be made of it."""
         return not self.shapes
+
+    @property
+    def is_image(self) -> bool:
+        """Whether that bundle runs over scenes."""
+        return self.is_bundle and not self.samples
 
 
 _IMAGE = (3, 32, 32)
 _SLOW = "measuring and exporting it takes a core half a minute or more"
 
 CASES = {
-    "cnnlstm": Case(bands=None, shapes={"trmm": (1, 7, 7), "gridsat": (1, 7, 7), "dem": (1, 7, 7)}),
+    "cnnlstm": Case(bands=None, tile=None, samples=True),
     "dcstfn": Case(bands=("red",), tile=128),
     "deltaweave": Case(tile=96),
     "densestf": Case(bands=("red", "nir"), tile=None, options={"layers": (0, 1, 1, 1), "core": 4}),
@@ -84,10 +91,11 @@ CASES = {
     "ganstfm": Case(slow=_SLOW),
     "mfdgcn": Case(
         bands=("flow",),
+        tile=None,
         options={"nodes": 5, "history": 4, "horizon": 3, "width": 16, "heads": 2, "slots": 24},
-        shapes={"series": (4, 5, 1), "calendar": (7, 2)},
+        samples=True,
     ),
-    "mgsfformer": Case(bands=("a", "b", "c"), options={"horizon": 12, "width": 8}, shapes={"history": (96, 3, 1)}),
+    "mgsfformer": Case(bands=("a", "b", "c"), tile=None, options={"horizon": 12, "width": 8}, samples=True),
     "mlffgan": Case(slow=_SLOW),
     "multitask_lunet": Case(slow=_SLOW),
     "mustfn": Case(tile=None, options={"tile": 64, "coarse_bands": ("red", "nir")}, slow=_SLOW),
@@ -102,12 +110,24 @@ CASES = {
     "stfmlp": Case(tile=None, options={"tile": 40}),
     "stfnet": Case(),
     "swinstfm": Case(tile=None, options={"tile": 32}, slow=_SLOW),
-    "ttsfnet": Case(bands=("a", "b", "c"), options={"months": 4}, shapes={"sequence": (4, 3), "patch": (12, 12, 3)}),
+    "ttsfnet": Case(
+        bands=("a", "b", "c"),
+        tile=None,
+        options={
+            "months": 4,
+            "patch": 12,
+            "means": (1.0, 2.0, 3.0),
+            "deviations": 0.5,
+            "output_means": 10.0,
+            "output_deviations": 4.0,
+        },
+        samples=True,
+    ),
     "unetlstm": Case(slow=_SLOW),
 }
 
-# Inputs that are whole numbers, and how many values they take: the step of a diffusion, the day of a week.
-_WHOLE = {"t": 100, "timesteps": 100, "calendar": 7}
+# Inputs that are whole numbers, and how many values they take: the step of a diffusion.
+_WHOLE = {"t": 100, "timesteps": 100}
 
 
 def left_out(name: str) -> str:
@@ -217,7 +237,7 @@ class Exports:
 
     def graph(self, name: str) -> Graph:
         """The graph of any network."""
-        if CASES[name].is_image:
+        if CASES[name].is_bundle:
             bundle = self.bundle(name)
             return bundle.asset("model-fp32"), float(bundle.parity["relative"]), tuple(bundle.parity["batches"])
         if name not in self.bare:

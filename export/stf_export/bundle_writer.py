@@ -18,6 +18,7 @@ import numpy as np
 
 from stf_infer.bundle import GOLDEN, ITEM, item_text
 from stf_infer.errors import OutputError
+from stf_infer.samples.spec import SampleSpec
 from stf_infer.spec import ModelSpec
 
 from .item import make_asset, make_item
@@ -58,15 +59,20 @@ def staging(out: str | Path, *, force: bool = False) -> Iterator[Path]:
 
 
 def write_description(
-    folder: Path, spec: ModelSpec, inputs: Tile, output: np.ndarray, facts: GraphFacts, extra: dict[str, Any]
+    folder: Path,
+    spec: ModelSpec | SampleSpec,
+    inputs: Tile,
+    output: np.ndarray,
+    facts: GraphFacts,
+    extra: dict[str, Any],
 ) -> None:
     """Write the golden tile and ``item.json`` beside a graph that is already in the folder.
 
     Args:
         folder: Where ``model.onnx`` lies.
         spec: The contract.
-        inputs: The golden tile: ``(C, h, w)`` network values by role.
-        output: What the network made of it, ``(C, H, W)``.
+        inputs: The golden tile, ``(C, h, w)``, or sample: network values by role.
+        output: What the network made of it, without a batch axis.
         facts: What the graph is.
         extra: Further properties of the item.
     """
@@ -88,7 +94,7 @@ def _assets(folder: Path) -> dict[str, dict[str, Any]]:
             **({"stf:needs": [f"{MODEL_KEY}-data"]} if weights.exists() else {}),
         ),
         GOLDEN: make_asset(
-            folder / GOLDEN_FILE, "A tile in and out, to prove an engine", "application/zip", ["stf:golden"]
+            folder / GOLDEN_FILE, "A tile or sample in and out, to prove an engine", "application/zip", ["stf:golden"]
         ),
     }
     if weights.exists():

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stf_infer.errors import ContractError
+from stf_infer.samples.spec import SampleSpec
 from stf_infer.spec import InputSpec, ModelSpec, OutputSpec, RasterSpec, TileRule
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+_Kind = TypeVar("_Kind", bound=BaseModel)
 
 
 class TileWish(BaseModel):
@@ -68,29 +71,12 @@ class Contract(BaseModel):
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Contract:
-        """Read a contract file.
+        """Read a contract file for rasters.
 
         Raises:
             ContractError: The file is missing, is no TOML, or a field is wrong (all are named).
         """
-        path = Path(path)
-        try:
-            with path.open("rb") as stream:
-                data = tomllib.load(stream)
-        except OSError as error:
-            raise ContractError("The contract file cannot be read", got=f"{path}: {error.strerror}") from error
-        except tomllib.TOMLDecodeError as error:
-            raise ContractError("The contract file is not valid TOML", got=f"{path}: {error}") from error
-        data["inputs"] = data.pop("input", data.get("inputs", ()))
-        try:
-            return cls.model_validate(data)
-        except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise ContractError(
-                "The contract file is not complete",
-                got=wrong,
-                fix="`stf-infer contract --template` prints a commented one",
-            ) from error
+        return _validated(cls, _table(path))
 
     def measured(self, name: str, tile: TileRule) -> ModelSpec:
         """The contract with what was measured: the spec that goes into a bundle."""
@@ -105,3 +91,43 @@ class Contract(BaseModel):
             options=self.options,
             source=self.source,
         )
+
+
+# What can be stated about a network: a contract that lacks what is measured, or one where nothing has to be.
+AnyContract = Contract | SampleSpec
+
+
+def read_contract(path: str | Path) -> AnyContract:
+    """Read a contract file of either kind: for rasters, or with ``kind = "samples"``.
+
+    Raises:
+        ContractError: The file is missing, is no TOML, or a field is wrong (all are named).
+    """
+    data = _table(path)
+    return _validated(SampleSpec, data) if data.get("kind") == "samples" else _validated(Contract, data)
+
+
+def _table(path: str | Path) -> dict[str, Any]:
+    path = Path(path)
+    try:
+        with path.open("rb") as stream:
+            data = tomllib.load(stream)
+    except OSError as error:
+        raise ContractError("The contract file cannot be read", got=f"{path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ContractError("The contract file is not valid TOML", got=f"{path}: {error}") from error
+    data["inputs"] = data.pop("input", data.get("inputs", ()))
+    return data
+
+
+def _validated(kind: type[_Kind], data: dict[str, Any]) -> _Kind:
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        samples = " --kind samples" if kind is SampleSpec else ""
+        raise ContractError(
+            "The contract file is not complete",
+            got=wrong,
+            fix=f"`stf-infer contract --template{samples}` prints a commented one",
+        ) from error

@@ -7,22 +7,24 @@ import json
 from importlib.resources import files
 from typing import Any
 
-from .contract import Contract
+from .contract import AnyContract, Contract
 
-TEMPLATE = "contract_template.toml"
-
-
-def template() -> str:
-    """A commented contract file; it is a valid one."""
-    return files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
+# Kind of contract: its commented file.
+TEMPLATES = {"rasters": "contract_template.toml", "samples": "by_sample/contract_template.toml"}
 
 
-def to_toml(contract: Contract) -> str:
-    """A contract as a file that :meth:`Contract.from_toml` reads; what is left at its default is not written."""
+def template(kind: str = "rasters") -> str:
+    """A commented contract file of a kind; it is a valid one."""
+    return files(__package__).joinpath(TEMPLATES[kind]).read_text(encoding="utf-8")
+
+
+def to_toml(contract: AnyContract) -> str:
+    """A contract as a file that :func:`read_contract` reads; what is left at its default is not written."""
     data = contract.model_dump(mode="json", exclude_defaults=True)
     inputs, also_read, output = data.pop("inputs"), data.pop("also_read", ()), data.pop("output")
     tables = {name: data.pop(name) for name in ("tile", "options") if name in data}
-    blocks = [_lines({**data, "ratio": contract.ratio})]
+    always = {"ratio": contract.ratio} if isinstance(contract, Contract) else {"kind": contract.kind}
+    blocks = [_lines({**data, **always})]
     blocks += [["[[input]]", *_lines(one)] for one in inputs]
     blocks += [["[[also_read]]", *_lines(one)] for one in also_read]
     blocks.append(["[output]", *_lines(output)])

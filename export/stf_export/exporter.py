@@ -7,37 +7,32 @@ module with a contract, :func:`export_onnx` for an ONNX file with a contract. Ea
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from stf_infer import __version__
 from stf_infer.bundle import Bundle
-from stf_infer.errors import ContractError, ExportError
+from stf_infer.errors import ExportError
 from stf_infer.grid import Shape
+from stf_infer.samples.spec import SampleSpec
 from stf_infer.spec import TileRule
 
 from . import bundle_writer, networks, onnx_graph
-from .contract import Contract
+from .by_sample import export as by_sample
+from .contract import AnyContract, Contract, read_contract
 from .extras import need
 from .global_operators import global_operators
+from .job import Job, Progress
 from .oracle import OnnxOracle, Oracle, TorchOracle
 from .parity import TOLERANCE, compare, stack
 from .probe import Measured, measure, seam
-from .samples import scene_tile, unit_of
-from .tile_rule import cost_warning, tile_rule, wanted_tile
+from .samples import scene_tile
+from .tile_rule import tile_rule, wanted_tile
 
 if TYPE_CHECKING:
     from torch import nn
 
-_log = logging.getLogger(__name__)
-
 Weights = str | Path | Mapping[str, str | Path]
-Progress = Callable[[str], None]
 
 # Two tiles of a network that is tiled exactly may differ by this part of the output's range outside of their halos.
 _LARGEST_SEAM = 1e-5
@@ -64,7 +59,7 @@ def export(
         weights: A checkpoint; for networks that are trained band by band one for each band, by name.
         bands: Band names in the network's order, or how many; None takes the names that ``weights`` has, or the
             network's own.
-        tile: Rows and columns of a tile in fine pixels; None takes 256.
+        tile: Rows and columns of a tile in fine pixels; None takes 256. Networks that take samples have none.
         out: The bundle to write, ``NAME.stf``.
         options: The network's own options.
         name: Name of the bundle; None takes that of ``out``.
@@ -81,7 +76,7 @@ def export(
         OutputError: The bundle cannot be written; nothing is left behind.
         MissingExtraError: torch, onnx or another package of the extra is not installed.
     """
-    job = _Job(out, name, tolerance, force, progress)
+    job = Job(out, name, tolerance, force, progress)
     need("torch")
     from .checkpoints import load_into
 
@@ -95,7 +90,7 @@ def export(
 
 def export_module(
     module: Any,
-    contract: Contract | str | Path,
+    contract: AnyContract | str | Path,
     *,
     weights: Weights | None = None,
     tile: int | None = None,
@@ -131,8 +126,8 @@ def export_module(
     """
     from .module_import import resolve
 
-    job = _Job(out, name, tolerance, force, progress)
-    contract = contract if isinstance(contract, Contract) else Contract.from_toml(contract)
+    job = Job(out, name, tolerance, force, progress)
+    contract = read_contract(contract) if isinstance(contract, (str, Path)) else contract
     need("torch")
     job.say("loading the module")
     made = resolve(module, options)
@@ -146,7 +141,7 @@ def export_module(
 
 def export_onnx(
     model: str | Path,
-    contract: Contract | str | Path,
+    contract: AnyContract | str | Path,
     *,
     tile: int | None = None,
     out: str | Path,
@@ -157,9 +152,9 @@ def export_onnx(
 ) -> Bundle:
     """Make a bundle of an existing ONNX file.
 
-    The file must take and give float32. Rows and columns that are free become the tile's; a batch axis stays as it
-    is. Without torch there is nothing to compare the graph with but itself: parity is that of the file as given, one
-    tile at a time, with the file as written, one and several tiles at a time.
+    The file must take and give float32 (samples: the types that the contract states). Rows and columns that are free
+    become the tile's; a batch axis stays as it is. Without torch there is nothing to compare the graph with but itself:
+    parity is that of the file as given, one tile at a time, with the file as written, one and several at a time.
 
     Args:
         model: The file.
@@ -177,8 +172,10 @@ def export_onnx(
     Raises:
         StfError: As :func:`export`.
     """
-    job = _Job(out, name, tolerance, force, progress)
-    contract = contract if isinstance(contract, Contract) else Contract.from_toml(contract)
+    job = Job(out, name, tolerance, force, progress)
+    contract = read_contract(contract) if isinstance(contract, (str, Path)) else contract
+    if isinstance(contract, SampleSpec):
+        return by_sample.export_onnx(job, model, contract, tile)
     job.say("reading the graph")
     graph = onnx_graph.load(model)
     fixed = onnx_graph.static_tile(graph, contract)
@@ -196,10 +193,12 @@ def export_onnx(
 
 
 def _export_torch(
-    job: _Job, module: nn.Module, contract: Contract, tile: int | None, notes: Sequence[str], source: str
+    job: Job, module: nn.Module, contract: AnyContract, tile: int | None, notes: Sequence[str], source: str
 ) -> Bundle:
     from .torch_graph import bind, to_onnx
 
+    if isinstance(contract, SampleSpec):
+        return by_sample.export_torch(job, module, contract, tile, notes, source)
     shape = wanted_tile(contract, tile)
     job.check(contract, shape)
     job.notes += notes
@@ -216,7 +215,7 @@ def _export_torch(
 
 
 def _finish(
-    job: _Job,
+    job: Job,
     folder: Path,
     reference: Oracle,
     contract: Contract,
@@ -261,13 +260,7 @@ def _finish(
                 "unused": list(measured.unused),
                 "seam": seam_figure,
             },
-            "stf:created": {
-                "by": f"stf-infer {__version__}",
-                "opset": facts.opset,
-                "onnx": need("onnx").__version__,
-                "onnxruntime": need("onnxruntime").__version__,
-                **made,
-            },
+            "stf:created": job.created(facts, made),
             "stf:notes": job.notes,
         },
     )
@@ -295,59 +288,3 @@ def _seam(graph: Oracle, contract: Contract, rule: TileRule) -> float:
             fix="Fix the size in the contract ([tile] size = ...), so that it is measured at that size",
         )
     return figure
-
-
-@dataclass
-class _Job:
-    """What the doors share: destination, name, tolerance, and who is told."""
-
-    destination: str | Path
-    asked_name: str | None
-    tolerance: float
-    force: bool
-    progress: Progress | None
-    notes: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        if not 0 < self.tolerance < 1:
-            raise ExportError("The tolerance is a part of the output's range", got=self.tolerance, allowed="0 to 1")
-        for package in ("onnx", "onnxruntime", "pystac"):
-            need(package)
-        # Refused now rather than after a minute of work.
-        bundle_writer.refuse_to_replace(self.out, self.force)
-
-    @property
-    def out(self) -> Path:
-        return Path(self.destination)
-
-    @property
-    def name(self) -> str:
-        return self.asked_name or self.out.name.removesuffix(".stf")
-
-    def say(self, line: str) -> None:
-        _log.info("%s", line)
-        if self.progress is not None:
-            self.progress(line)
-
-    def check(self, contract: Contract, tile: Shape) -> None:
-        """Refuse a contract that no bundle could be made of, before anything is run."""
-        try:
-            contract.measured(self.name, TileRule(height=tile.height, width=tile.width, stride=unit_of(contract)))
-        except ValidationError as error:
-            wrong = "; ".join(e["msg"].removeprefix("Value error, ") for e in error.errors())
-            raise ContractError("The contract contradicts itself", got=wrong) from error
-
-    def warn_about(self, measured: Measured, rule: TileRule) -> None:
-        for role in measured.unused:
-            self._warn(f"{role} does not move the output: the network ignores it")
-        if (cost := cost_warning(rule)) is not None:
-            self._warn(cost)
-
-    def _warn(self, line: str) -> None:
-        _log.warning("%s", line)
-        self.notes.append(line)
-
-    def opened(self) -> Bundle:
-        bundle = Bundle.open(self.out)
-        bundle.verify()
-        return bundle

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from stf_infer.bundle import FORMAT, SHA256_MULTIHASH, sha256_of
+from stf_infer.samples.spec import SampleSpec
 from stf_infer.spec import InputSpec, ModelSpec, Values
 
+from .by_sample import item as by_sample
 from .extras import need
 
 MLM = "https://stac-extensions.github.io/mlm/v1.4.0/schema.json"
@@ -27,7 +29,12 @@ _DIMENSIONS = ["batch", "bands", "height", "width"]
 
 
 def make_item(
-    spec: ModelSpec, assets: dict[str, dict[str, Any]], extra: dict[str, Any], *, batch: int | None, parameters: int
+    spec: ModelSpec | SampleSpec,
+    assets: dict[str, dict[str, Any]],
+    extra: dict[str, Any],
+    *,
+    batch: int | None,
+    parameters: int,
 ) -> dict[str, Any]:
     """The item of a bundle, as plain JSON values.
 
@@ -35,11 +42,12 @@ def make_item(
         spec: The contract.
         assets: Assets by key, as :func:`make_asset` returns them.
         extra: Further properties (``stf:parity`` and so on).
-        batch: Tiles per run, None where that is free.
+        batch: Tiles or samples per run, None where that is free.
         parameters: Numbers in the weights.
     """
     pystac = need("pystac")
-    bands = [{"name": name} for name in _band_names(spec)]
+    words = by_sample.words(spec, batch) if isinstance(spec, SampleSpec) else _words(spec, batch)
+    bands = words.get("bands", [])
     item = pystac.Item(
         id=spec.name,
         geometry=None,
@@ -47,19 +55,15 @@ def make_item(
         datetime=_now(),
         stac_extensions=[MLM, FILE],
         properties={
-            "description": _description(spec),
-            "bands": bands,
             "mlm:name": mlm_name(spec.name),
             "mlm:architecture": spec.network,
-            "mlm:tasks": _TASKS,
             "mlm:framework": "ONNX",
             "mlm:framework_version": need("onnx").__version__.partition("+")[0],
             "mlm:accelerator": None,
             "mlm:accelerator_constrained": False,
             "mlm:total_parameters": parameters,
             "mlm:pretrained": True,
-            "mlm:input": [_input(spec, one, batch) for one in spec.inputs],
-            "mlm:output": [_output(spec, batch)],
+            **words,
             **({"mlm:hyperparameters": spec.options} if spec.options else {}),
             "stf:format": FORMAT,
             "stf:contract": spec.model_dump(mode="json"),
@@ -68,7 +72,7 @@ def make_item(
     )
     for key, asset in assets.items():
         # STAC allows bands of an item only where an asset has them too; the extension asks for those of the item.
-        more = {"bands": bands} if _MODEL in asset["roles"] else {}
+        more = {"bands": bands} if bands and _MODEL in asset["roles"] else {}
         item.add_asset(key, pystac.Asset.from_dict({**asset, **more}))
     found: dict[str, Any] = item.to_dict(include_self_link=False, transform_hrefs=False)
     return found
@@ -101,6 +105,17 @@ def _now() -> dt.datetime:
     if fixed.isdigit():
         return dt.datetime.fromtimestamp(int(fixed), dt.timezone.utc)
     return dt.datetime.now(dt.timezone.utc).replace(microsecond=0)
+
+
+def _words(spec: ModelSpec, batch: int | None) -> dict[str, Any]:
+    """Properties of the item that say what a network of rasters wants and gives."""
+    return {
+        "description": _description(spec),
+        "bands": [{"name": name} for name in _band_names(spec)],
+        "mlm:tasks": _TASKS,
+        "mlm:input": [_input(spec, one, batch) for one in spec.inputs],
+        "mlm:output": [_output(spec, batch)],
+    }
 
 
 def _description(spec: ModelSpec) -> str:

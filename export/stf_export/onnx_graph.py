@@ -153,20 +153,13 @@ def pin(model: Any, contract: Contract, tile: Shape) -> None:
     free = {not v.type.tensor_type.shape.dim[0].HasField("dim_value") for v in found.values()}
     if len(free) > 1:
         raise ExportError("Some inputs of the graph have a free batch axis and some do not", got=", ".join(found))
-    _keep_output(model, contract.output.tensor)
+    keep_output(model, contract.output.tensor)
     del model.graph.value_info[:]
     output = model.graph.output[0].type.tensor_type
     if output.elem_type != onnx.TensorProto.FLOAT:
         raise _not_float(contract.output.tensor)
     output.ClearField("shape")
-    try:
-        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    except onnx.shape_inference.InferenceError as error:
-        raise ExportError(
-            f"The graph does not take a tile of {tile} fine pixels",
-            got=error,
-            fix="Choose the tile that the graph was written for with --tile",
-        ) from error
+    inferred = infer_shapes(model, f"a tile of {tile} fine pixels", "Choose the tile it was written for with --tile")
     shape = (len(contract.output.bands), tile.height, tile.width)
     dims = inferred.graph.output[0].type.tensor_type.shape.dim
     known = [d.dim_value if d.HasField("dim_value") else None for d in dims]
@@ -177,7 +170,7 @@ def pin(model: Any, contract: Contract, tile: Shape) -> None:
             allowed=(BATCH_AXIS, *shape),
             fix="Check the bands, the ratio and the tile",
         )
-    _set_shape(output, shape, batch=None if free == {True} else 1)
+    set_shape(output, shape, batch=None if free == {True} else 1)
 
 
 def _pin_input(value: Any, spec: InputSpec, ratio: int, tile: Shape, floating: int) -> None:
@@ -201,10 +194,24 @@ def _pin_input(value: Any, spec: InputSpec, ratio: int, tile: Shape, floating: i
             allowed="1, or a free batch axis",
             fix="Export the graph again with a dynamic first axis",
         )
-    _set_shape(tensor, shape, batch=known[0])
+    set_shape(tensor, shape, batch=known[0])
 
 
-def _set_shape(tensor: Any, shape: tuple[int, int, int], *, batch: int | None) -> None:
+def infer_shapes(model: Any, what: str, fix: str | None = None) -> Any:
+    """The model with the shapes that follow from those of its inputs.
+
+    Raises:
+        ExportError: They contradict one another; the message says that the graph does not take ``what``.
+    """
+    onnx = need("onnx")
+    try:
+        return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise ExportError(f"The graph does not take {what}", got=error, fix=fix) from error
+
+
+def set_shape(tensor: Any, shape: Sequence[int], *, batch: int | None) -> None:
+    """Give a tensor a shape behind a batch axis, free where ``batch`` is None."""
     tensor.ClearField("shape")
     first = tensor.shape.dim.add()
     if batch is None:
@@ -215,7 +222,12 @@ def _set_shape(tensor: Any, shape: tuple[int, int, int], *, batch: int | None) -
         tensor.shape.dim.add().dim_value = length
 
 
-def _keep_output(model: Any, name: str) -> None:
+def keep_output(model: Any, name: str) -> None:
+    """Remove all outputs but one.
+
+    Raises:
+        ExportError: There is none of that name.
+    """
     outputs = [o for o in model.graph.output if o.name == name]
     if not outputs:
         raise ExportError(

@@ -12,7 +12,7 @@ import numpy as np
 from stf_infer.errors import ExportError
 from stf_infer.grid import Shape
 
-from .contract import Contract
+from .contract import AnyContract
 from .extras import need
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class TorchOracle:
         fixed: The only tile the module takes, or None.
     """
 
-    def __init__(self, module: nn.Module, contract: Contract, *, fixed: Shape | None = None) -> None:
+    def __init__(self, module: nn.Module, contract: AnyContract, *, fixed: Shape | None = None) -> None:
         import torch
 
         self._torch = torch
@@ -71,7 +71,7 @@ class OnnxOracle:
         ExportError: ONNX Runtime cannot load the file.
     """
 
-    def __init__(self, path: Path, contract: Contract, *, fixed: Shape | None = None) -> None:
+    def __init__(self, path: Path, contract: AnyContract, *, fixed: Shape | None = None) -> None:
         ort = need("onnxruntime")
         options = ort.SessionOptions()
         options.log_severity_level = 3
@@ -79,12 +79,12 @@ class OnnxOracle:
             self._session: Any = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no common base
             raise ExportError("ONNX Runtime cannot load the graph", got=error) from error
-        self._tensors = {i.role: i.tensor for i in contract.inputs}
+        self._tensors = {i.role: (i.tensor, i.dtype) for i in contract.inputs}
         self._output = contract.output.tensor
         self.fixed = fixed
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Output ``(N, C, H, W)``."""
-        feed = {tensor: inputs[role].astype(np.float32, copy=False) for role, tensor in self._tensors.items()}
+        feed = {name: inputs[role].astype(dtype, copy=False) for role, (name, dtype) in self._tensors.items()}
         output: np.ndarray = self._session.run([self._output], feed)[0]
         return output

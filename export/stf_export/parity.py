@@ -36,8 +36,8 @@ class Parity:
         tolerance: Largest relative difference allowed.
         max_abs: Largest absolute difference, in network values.
         relative: ``max_abs`` over the output's range.
-        tiles: Tiles compared.
-        batches: Numbers of tiles that went through the graph at once.
+        tiles: Tiles (or samples) compared.
+        batches: Numbers of them that went through the graph at once.
     """
 
     reference: str
@@ -78,6 +78,17 @@ def compare(
     """
     rng = np.random.default_rng(3)
     tiles = [scene_tile(contract, tile), *(noise_tile(contract, tile, rng) for _ in range(_NOISE_TILES))]
+    return compare_on(reference, graph, tiles, named=named, tolerance=tolerance, batched=batched)
+
+
+def compare_on(
+    reference: Oracle, graph: Oracle, tiles: Sequence[Tile], *, named: str, tolerance: float, batched: bool
+) -> Parity:
+    """Compare a graph with its reference on these tiles or samples: one by one, and all at once.
+
+    Raises:
+        ParityError: As :func:`compare`.
+    """
     right = np.concatenate([reference(stack([t])) for t in tiles])
     written = [np.concatenate([graph(stack([t])) for t in tiles])]
     if batched:
@@ -86,7 +97,7 @@ def compare(
         except Exception as error:  # whatever the backend raises
             raise ParityError(
                 "The graph states a free batch axis and fails on a batch",
-                got=f"{len(tiles)} tiles: {error}",
+                got=f"{len(tiles)} at once: {error}",
                 fix="Write it with a batch axis that is free in every operator, or fixed at 1",
             ) from error
     if not all(np.isfinite(w).all() for w in (right, *written)):
@@ -112,5 +123,5 @@ def compare(
 
 
 def stack(tiles: Sequence[Tile]) -> Tile:
-    """Tiles ``(C, h, w)`` by role as one batch ``(N, C, h, w)`` by role."""
+    """Tiles (or samples) by role as one batch by role: ``(C, h, w)`` become ``(N, C, h, w)``."""
     return {role: np.stack([t[role] for t in tiles]) for role in tiles[0]}

@@ -19,9 +19,9 @@ from torch import nn
 from stf_infer.errors import ExportError
 from stf_infer.grid import Shape
 
-from .contract import Contract
+from .contract import AnyContract, Contract
 from .onnx_graph import BATCH_AXIS, OPSET, WEIGHTS_INSIDE, load, save
-from .samples import scene_tile
+from .samples import Tile, scene_tile
 
 
 class RoleBound(nn.Module):
@@ -58,7 +58,7 @@ class RoleBound(nn.Module):
         return result
 
 
-def bind(module: nn.Module, contract: Contract) -> RoleBound:
+def bind(module: nn.Module, contract: AnyContract) -> RoleBound:
     """The module with its inputs bound by name, in evaluation mode, in float32 on the CPU.
 
     A parameter of ``forward`` belongs to the input whose role it is named by, or else to the input whose tensor it
@@ -109,9 +109,23 @@ def to_onnx(module: RoleBound, contract: Contract, tile: Shape, path: Path) -> N
     Raises:
         ExportError: torch cannot translate the network; the message carries torch's reason.
     """
-    # Two tiles: an axis of length one would be taken for a constant.
-    tiles = scene_tile(contract, tile)
-    example = tuple(torch.from_numpy(np.stack([tiles[i.role]] * 2)) for i in contract.inputs)
+    write_graph(module, contract, scene_tile(contract, tile), path)
+
+
+def write_graph(module: RoleBound, contract: AnyContract, example: Tile, path: Path) -> None:
+    """Write a bound module as an ONNX file, as :func:`to_onnx`, by one tile or sample of it.
+
+    Args:
+        module: What :func:`bind` returned.
+        contract: Names of inputs and output.
+        example: Inputs by role, without a batch axis.
+        path: The file to write.
+
+    Raises:
+        ExportError: As :func:`to_onnx`.
+    """
+    # Two of them: an axis of length one would be taken for a constant.
+    examples = tuple(torch.from_numpy(np.stack([example[i.role]] * 2)) for i in contract.inputs)
     batch = torch.export.Dim(BATCH_AXIS, min=1)
     size = sum(t.numel() * t.element_size() for t in module.state_dict().values())
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
@@ -120,13 +134,13 @@ def to_onnx(module: RoleBound, contract: Contract, tile: Shape, path: Path) -> N
             with _quiet():
                 torch.onnx.export(
                     module,
-                    example,
+                    examples,
                     str(raw),
                     dynamo=True,
                     opset_version=OPSET,
                     input_names=[i.tensor for i in contract.inputs],
                     output_names=[contract.output.tensor],
-                    dynamic_shapes={"tensors": tuple({0: batch} for _ in example)},
+                    dynamic_shapes={"tensors": tuple({0: batch} for _ in examples)},
                     external_data=size > WEIGHTS_INSIDE,
                     verbose=False,
                 )

@@ -141,7 +141,7 @@ def _with_names(spec: SampleSpec, sources: dict[str, Source]) -> dict[str, Sourc
         raise DimError(
             "Some inputs name their dims of samples and some do not, so that nobody can tell how they belong together",
             got=f"without names: {', '.join(role for role, shape in leading.items() if shape)}",
-            fix=f"Name all axes, as {named[0]} does: stf_infer.SampleArray(array, dims=(...)), or --dims ROLE=A,B,...",
+            fix=f"Name all axes, as {named[0]} does: stf_infer.SampleArray(array, dims=(...)), or --dims ROLE=NAMES",
         )
     names = [SAMPLE] if most == 1 else [f"{SAMPLE}_{number}" for number in range(1, most + 1)]
     aligned = [(1,) * (most - len(shape)) + shape for shape in leading.values()]
@@ -161,7 +161,7 @@ def _leading(one: SampleInput, source: Source) -> tuple[int, ...]:
             got=f"{source.label}, shape {source.shape}",
             allowed=f"(..., {', '.join(map(str, one.shape))}): {_words(one.dims)}",
             fix="Transpose or reshape it, or name its axes: stf_infer.SampleArray(array, dims=(...)), or --dims "
-            f"{one.role}=A,B,...",
+            f"{one.role}=NAMES",
         )
     return source.shape[:split]
 
@@ -266,7 +266,7 @@ def _wrong_size(one: SampleInput, dim: Dim, size: int, source: Source) -> DimErr
 
 
 def _rename_hint(one: SampleInput, before: str, after: str) -> str:
-    return f"Rename it: rename({before}={after!r}), or name all axes by --dims {one.role}=A,B,..."
+    return f"Rename it: rename({before}={after!r}), or name all axes by --dims {one.role}=NAMES"
 
 
 def _words(dims: Sequence[Dim]) -> str:

@@ -38,14 +38,17 @@ def test_every_network_is_listed_with_its_paper_and_options(listed):
         ("stfnet", "image", ""),
         ("unetlstm", "image", ""),
         ("stfdiff", "definition only", "sampler"),
-        ("mgsfformer", "definition only", "no rasters"),
+        ("mgsfformer", "samples", ""),
+        ("mfdgcn", "samples", ""),
+        ("cnnlstm", "samples", ""),
+        ("ttsfnet", "samples", ""),
         ("densestf", "image", ""),
     ],
 )
 def test_status(listed, name, status, reason):
     assert listed[name]["status"] == status
     assert reason in listed[name]["reason"]
-    assert bool(listed[name]["reason"]) == (status != "image")
+    assert bool(listed[name]["reason"]) == (status not in ("image", "samples"))
 
 
 def test_grids_and_tiles_are_those_of_the_contract(listed):
@@ -68,6 +71,17 @@ def test_rasters_that_are_only_read_are_listed_too(listed):
     shown = call("densestf").stdout
     assert "fine_mean: a number for the whole scene, mean-of-dates of fine_t1, fine_t3; blue" in shown
     assert "fine_t3: fine grid, read only for a number of the scene; blue" in shown
+
+
+def test_networks_that_take_samples_are_listed_with_their_dims(listed):
+    row = listed["mgsfformer"]
+    assert [(i["role"], i["dims"]) for i in row["inputs"]] == [("history", {"time": 96, "station": 7, "channel": 1})]
+    assert (row["tile"], row["mode"], row["ratio"]) == (None, None, None)
+    assert all(i["dims"] is None for i in listed["edcstfn"]["inputs"])
+    assert "history(time 96, station 7, channel 1)" in call().stdout
+    shown = call("mfdgcn").stdout
+    assert "calendar: step 24, part 2; any dims of samples beside" in shown
+    assert "tile     none" in shown
 
 
 def test_a_person_sees_a_line_for_each_network(listed):

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 import zoo_support as zoo
+from sample_zoo import check_arrays, check_files
 from stf_export import networks
 
 IMAGES = [name for name, case in zoo.CASES.items() if case.is_image]
+SAMPLES = [name for name, case in zoo.CASES.items() if case.samples]
 # Random weights make anything of the values, but a border of tiles must not be the steepest thing in sight.
 SEAM = 2.0
 
@@ -52,6 +54,13 @@ def test_scene(name, exports, record_property):
     assert high > low
     assert np.mean((result.array == low) | (result.array == high)) < 0.5
     assert result.seam_ratio < SEAM
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_samples(name, exports, tmp_path, record_property):
+    bundle, network, options = exports.bundle(name), zoo.made(name), zoo.CASES[name].options
+    record_property("relative", check_arrays(bundle, network, options))
+    check_files(bundle, network, options, tmp_path)
 
 
 @pytest.mark.parametrize("name", zoo.CASES)

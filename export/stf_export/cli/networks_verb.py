@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stf_infer.cli._verb import Report, verb
+from stf_infer.samples.spec import SampleSpec
+
+from ..contract import Contract
 
 if TYPE_CHECKING:
     from torch import nn
 
     from stf_infer.spec import RasterSpec, SceneStatistic
 
-    from ..contract import Contract
+    from ..contract import AnyContract
     from ..networks.base import FusionNetwork
 
 IMAGE = "image"
+SAMPLES = "samples"
 DEFINITION_ONLY = "definition only"
 NOT_EXPORTABLE = "not exportable yet"
 
@@ -41,8 +45,9 @@ def networks(network: str | None) -> Report:
 def described(name: str) -> dict[str, Any]:
     """What a network wants, with its default options, and what can be done with it, as plain values.
 
-    ``status`` is ``image`` (exported to a bundle, run on scenes), ``definition only`` (a torch module; no contract
-    for rasters) or ``not exportable yet`` (its contract cannot be fulfilled by a bundle); ``reason`` says why.
+    ``status`` is ``image`` (exported to a bundle, run on scenes), ``samples`` (exported to a bundle, run on arrays and
+    NetCDF), ``definition only`` (a torch module that states no contract) or ``not exportable yet`` (its contract cannot
+    be fulfilled by a bundle); ``reason`` says why.
 
     Raises:
         UnknownNetworkError: No such network.
@@ -64,22 +69,28 @@ def described(name: str) -> dict[str, Any]:
         "doi": about.doi or None,
         "options": dict(about.options),
         "inputs": _inputs(network, contract),
-        "tile": None if contract is None else contract.tile.size or "auto",
-        "mode": None if contract is None else contract.tile.mode,
-        "halo": None if contract is None else contract.tile.halo,
-        "ratio": None if contract is None else contract.ratio,
+        **_tiling(contract),
         "status": status,
         "reason": reason,
     }
 
 
-def _status(network: FusionNetwork) -> tuple[Contract | None, str, str]:
+def _tiling(contract: AnyContract | None) -> dict[str, Any]:
+    if not isinstance(contract, Contract):
+        return {"tile": None, "mode": None, "halo": None, "ratio": None}
+    wish = contract.tile
+    return {"tile": wish.size or "auto", "mode": wish.mode, "halo": wish.halo, "ratio": contract.ratio}
+
+
+def _status(network: FusionNetwork) -> tuple[AnyContract | None, str, str]:
     try:
         contract = network.contract()
     except TypeError:
         if hasattr(network, "sampled_contract"):
             return None, DEFINITION_ONLY, "one denoising step: a scene needs a sampler around it"
-        return None, DEFINITION_ONLY, "its inputs are no rasters of a scene"
+        return None, DEFINITION_ONLY, "it states no contract"
+    if isinstance(contract, SampleSpec):
+        return contract, SAMPLES, ""
     missing = _left_open(network.for_export(), contract)
     if missing:
         return contract, NOT_EXPORTABLE, f"forward needs {', '.join(missing)}, which a bundle cannot state"
@@ -96,10 +107,12 @@ def _left_open(module: nn.Module, contract: Contract) -> list[str]:
     ]
 
 
-def _inputs(network: FusionNetwork, contract: Contract | None) -> list[dict[str, Any]]:
+def _inputs(network: FusionNetwork, contract: AnyContract | None) -> list[dict[str, Any]]:
     if contract is None:
         names = inspect.signature(network.forward).parameters
         return [_listed(name) for name in names]
+    if isinstance(contract, SampleSpec):
+        return [{**_listed(one.role), "dims": {dim.name: dim.size for dim in one.dims}} for one in contract.inputs]
     only_read = [_listed(r.role, r, only_read=True) for r in contract.also_read]
     return [*(_listed(i.role, i, statistic=i.statistic) for i in contract.inputs), *only_read]
 
@@ -114,6 +127,7 @@ def _listed(
         "bands": raster and list(raster.bands),
         "statistic": statistic and statistic.model_dump(mode="json"),
         "only_read": only_read,
+        "dims": None,
     }
 
 
@@ -149,10 +163,18 @@ def _show_one(console: Any, row: dict[str, Any]) -> None:
 def _roles(row: dict[str, Any]) -> str:
     """Roles in one cell; a star marks the coarse grid, two a number of the whole scene, three what is only read."""
     marks = {"coarse": "*", "scene": "**"}
-    return " ".join(i["role"] + ("***" if i["only_read"] else marks.get(i["grid"], "")) for i in row["inputs"])
+    return " ".join(i["role"] + _marks(i, marks) for i in row["inputs"])
+
+
+def _marks(given: dict[str, Any], marks: dict[str, str]) -> str:
+    if given["dims"] is not None:
+        return f"({', '.join(f'{name} {size}' for name, size in given['dims'].items())})"
+    return "***" if given["only_read"] else marks.get(given["grid"], "")
 
 
 def _where(given: dict[str, Any]) -> str:
+    if given["dims"] is not None:
+        return f": {', '.join(f'{name} {size}' for name, size in given['dims'].items())}; any dims of samples beside"
     if given["grid"] is None:
         return ""
     through = f", interpolated from the coarse grid ({given['from_coarse']})" if given["from_coarse"] else ""

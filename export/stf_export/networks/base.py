@@ -11,7 +11,7 @@ from torch import nn
 
 from stf_infer.errors import CheckpointError, ExportError
 
-from ..contract import Contract
+from ..contract import AnyContract
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +46,8 @@ class FusionNetwork(nn.Module):
     """Base of the zoo's networks.
 
     ``forward`` takes tensors ``(N, C, H, W)`` by role name (or by position in the contract's order), in
-    network values, and returns one tensor (or a dict by output name). ``state_dict`` keys are those of the
+    network values, and returns one tensor (or a dict by output name). Networks that are not of images take and give
+    the shapes of their contract for samples, behind a batch axis. ``state_dict`` keys are those of the
     published code. ``bands`` are the names of the fine bands.
 
     Args:
@@ -67,8 +68,8 @@ class FusionNetwork(nn.Module):
         if not self.bands or len(set(self.bands)) != len(self.bands):
             raise ExportError("A network needs at least one band and no name twice", got=list(self.bands))
 
-    def contract(self) -> Contract:
-        """Roles, bands, scaling and grids of this instance, before anything is measured."""
+    def contract(self) -> AnyContract:
+        """Roles, bands, scaling, grids of this instance before anything is measured; or roles and dims of samples."""
         raise TypeError(f"{type(self).__name__} states no contract")
 
     def for_export(self) -> nn.Module:

@@ -103,11 +103,6 @@ def test_points_of_a_batch_do_not_meet():
         torch.testing.assert_close(network(**inputs), alone)
 
 
-def test_points_state_no_contract():
-    with pytest.raises(TypeError):
-        networks.create("cnnlstm").contract()
-
-
 @pytest.mark.parametrize("options", [{"branches": "both"}, {"window": 1}, {"bands": 2}, {"steps": 108}])
 def test_wrong_options_are_refused(options: dict):
     with pytest.raises(ExportError):

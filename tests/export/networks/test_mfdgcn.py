@@ -100,11 +100,6 @@ def test_the_graph_is_loaded_with_the_weights():
         torch.testing.assert_close(fresh(**inputs), trained(**inputs))
 
 
-def test_nodes_state_no_contract():
-    with pytest.raises(TypeError):
-        small().contract()
-
-
 @pytest.mark.parametrize(
     "options",
     [*({name: 0} for name in MFDGCN.about.options), {"width": 9}, {"bands": ()}, {"adjacency": None}],

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import inspect
-
 import pytest
 import torch
 
@@ -86,13 +84,6 @@ def test_heads_set_the_scale():
     one, four = (networks.create("mgsfformer", bands=2, width=16, heads=heads) for heads in (1, 4))
     assert one.ST_block1.Time_att.scale == 1 / 4
     assert four.ST_block1.Time_att.scale == four.ST_block1.space_att.scale == 1 / 2
-
-
-def test_has_no_contract_for_rasters():
-    network = networks.create("mgsfformer")
-    assert tuple(inspect.signature(network.forward).parameters) == network.roles == ("history",)
-    with pytest.raises(TypeError, match="no contract"):
-        network.contract()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import inspect
 import math
 
 import pytest
@@ -122,15 +121,18 @@ def test_channel_gate_with_biases():
     torch.testing.assert_close(gate(image), expected)
 
 
-def test_has_no_contract_for_rasters(network: TTSFNet):
-    assert tuple(inspect.signature(network.forward).parameters) == network.roles == ("sequence", "patch")
-    assert network.bands == SURFACE
-    with pytest.raises(TypeError, match="no contract"):
-        network.contract()
+def test_the_channels_are_those_of_the_surface(network: TTSFNet):
+    assert network.bands == SURFACE == network.contract().inputs[1].dims[2].labels
 
 
 @pytest.mark.parametrize(
-    ("options", "named"), [({"months": 0}, "months"), ({"depths": -1}, "depths"), ({"bands": ()}, "at least one")]
+    ("options", "named"),
+    [
+        ({"months": 0}, "months"),
+        ({"depths": -1}, "depths"),
+        ({"patch": 9}, "10 or more"),
+        ({"bands": ()}, "at least one"),
+    ],
 )
 def test_refuses_other_options(options: dict, named: str):
     with pytest.raises(ExportError, match=named):

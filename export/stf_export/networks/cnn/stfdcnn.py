@@ -205,4 +205,4 @@ class _Unit(STFDCNN):
 
     def contract(self) -> Contract:
         """Refused: one stage does not fuse."""
-        return FusionNetwork.contract(self)
+        raise TypeError("one stage of STFDCNN states no contract")

@@ -33,8 +33,10 @@ from torch import nn
 from torch.nn import functional
 
 from stf_infer.errors import ExportError
+from stf_infer.samples.spec import SampleInput, SampleOutput, SampleSpec, SampleValues, dims
 
 from ..base import About, FusionNetwork
+from ..standardisation import Given, standardised
 
 DAYS = 7
 GRAPHS = 4  # given forwards, given backwards, learnt, of the moment
@@ -45,8 +47,8 @@ class MFDGCN(FusionNetwork):
 
     ``series`` is ``(N, history, nodes, C)``, in the units that the weights were trained with; ``calendar`` is int64 of
     shape ``(N, history + horizon, 2)``: the slot of the day (0 to ``slots - 1``) and the day of the week (0 to 6) of
-    each step, past and future. The output is ``(N, horizon, nodes, C)``. It works on nodes of a graph, not on rasters,
-    and so states no contract.
+    each step, past and future. The output is ``(N, horizon, nodes, C)``. It works on nodes of a graph, not on rasters:
+    its contract is one for samples.
 
     The graph is part of the weights: ``graph[i, j]``, 0 or more, is how strongly node i is tied to node j.
 
@@ -60,6 +62,9 @@ class MFDGCN(FusionNetwork):
         layers: Layers of the encoder, and of the decoder.
         reach: Steps of diffusion over a graph.
         slots: Steps of a day.
+        means: What was subtracted from the quantities in training, one for all or one for each; None for nothing.
+            Stated in the contract, so that the runtime takes and gives physical values; ``forward`` does not.
+        deviations: What the quantities were divided by then.
 
     Raises:
         ExportError: A value that is not allowed.
@@ -80,6 +85,8 @@ class MFDGCN(FusionNetwork):
             "layers": "layers of the encoder, and of the decoder (default 2)",
             "reach": "steps of diffusion over a graph (default 2)",
             "slots": "steps of a day (default 288)",
+            "means": "means of the quantities that the weights were trained with (default: not standardised)",
+            "deviations": "their standard deviations",
         },
     )
 
@@ -97,6 +104,8 @@ class MFDGCN(FusionNetwork):
         layers: int = 2,
         reach: int = 2,
         slots: int = 288,
+        means: Given = None,
+        deviations: Given = None,
     ) -> None:
         super().__init__(bands)
         sizes = {
@@ -114,7 +123,8 @@ class MFDGCN(FusionNetwork):
                 raise ExportError(f"MFDGCN needs {option}", got=value, allowed="1 or more")
         if width % heads:
             raise ExportError("The heads of MFDGCN share its width", got=width, allowed=f"a multiple of {heads}")
-        self.history, self.horizon, self.heads = history, horizon, heads
+        self.history, self.horizon, self.heads, self.slots = history, horizon, heads, slots
+        self.values = standardised("MFDGCN", means, deviations, number=len(self.bands), along="quantity")
         self.register_buffer("graph", torch.zeros(nodes, nodes))
         self.place = nn.Parameter(torch.randn(nodes, width) / math.sqrt(width))
         self.slot = nn.Embedding(slots, width)
@@ -144,6 +154,34 @@ class MFDGCN(FusionNetwork):
         for layer in self.decoder:
             features = layer(features, graphs)
         return self.leave(features)
+
+    def contract(self) -> SampleSpec:
+        """A window of the past, and slot and day of all its steps and of those to come, give the steps to come."""
+        nodes = len(self.graph)
+        known = SampleValues(along="part", minimum=0, maximum=(self.slots - 1, DAYS - 1))
+        return SampleSpec(
+            network="mfdgcn",
+            inputs=(
+                SampleInput(
+                    role="series",
+                    tensor="series",
+                    dims=dims(time=self.history, node=nodes, quantity=self.bands),
+                    values=self.values,
+                ),
+                SampleInput(
+                    role="calendar",
+                    tensor="calendar",
+                    dims=dims(step=self.history + self.horizon, part=("slot", "day")),
+                    dtype="int64",
+                    values=known,
+                ),
+            ),
+            output=SampleOutput(
+                tensor="future", dims=dims(horizon=self.horizon, node=nodes, quantity=self.bands), values=self.values
+            ),
+            options={"heads": self.heads},
+            source=self.about.source,
+        )
 
     @classmethod
     def bands_of(cls, state: Mapping[str, torch.Tensor]) -> int | None:

@@ -27,8 +27,10 @@ import torch
 from torch import nn
 
 from stf_infer.errors import ExportError
+from stf_infer.samples.spec import SampleInput, SampleOutput, SampleSpec, dims
 
 from ..base import About, FusionNetwork, one_of
+from ..standardisation import Given, standardised
 
 Branches = Literal["own", "shared"]
 
@@ -43,12 +45,17 @@ class CNNLSTM(FusionNetwork):
 
     ``trmm`` (satellite precipitation), ``gridsat`` (infrared brightness temperature of GridSat-B1) and ``dem`` (terrain
     height) are ``(N, 1, window, window)``, centred on the point, in the units that the weights were trained with. The
-    output is ``(N, 1)``. It works on points, not on rasters, and so states no contract.
+    output is ``(N, 1)``. It works on points, not on rasters: its contract is one for samples.
 
     Args:
         bands: Name of the one output.
         branches: Whether each input has its own convolutions.
         window: Rows and columns of the inputs. Published: 7.
+        means: What was subtracted from each input in training, in the order of ``SOURCES``; None for nothing. Stated in
+            the contract, so that the runtime takes physical values; ``forward`` does not.
+        deviations: What each input was divided by then.
+        output_mean: What was subtracted from the output in training.
+        output_deviation: What the output was divided by then.
 
     Raises:
         ExportError: A value that is not allowed.
@@ -63,11 +70,23 @@ class CNNLSTM(FusionNetwork):
         options={
             "branches": "convolutions of each input: own (default) or shared",
             "window": "rows and columns of the inputs (default 7)",
+            "means": "means of trmm, gridsat and dem that the weights were trained with (default: not standardised)",
+            "deviations": "their standard deviations",
+            "output_mean": "mean of the output that the weights were trained with (default: not standardised)",
+            "output_deviation": "its standard deviation",
         },
     )
 
     def __init__(
-        self, bands: Sequence[str] = ("precipitation",), *, branches: Branches = "own", window: int = 7
+        self,
+        bands: Sequence[str] = ("precipitation",),
+        *,
+        branches: Branches = "own",
+        window: int = 7,
+        means: Sequence[float] | None = None,
+        deviations: Sequence[float] | None = None,
+        output_mean: float | None = None,
+        output_deviation: float | None = None,
     ) -> None:
         super().__init__(bands)
         if len(self.bands) != 1:
@@ -76,6 +95,10 @@ class CNNLSTM(FusionNetwork):
             raise ExportError("The window is pooled by 2", got=window, allowed="2 or more")
         self.branches = one_of("CNN-LSTM", "branches", branches, get_args(Branches))
         self.window = window
+        self.values = {
+            source: standardised("CNN-LSTM", *_of(i, means, deviations), number=1) for i, source in enumerate(SOURCES)
+        }
+        self.output_values = standardised("CNN-LSTM", output_mean, output_deviation, number=1)
         self.convolutions = nn.ModuleDict(
             {name: _branch() for name in (SOURCES if self.branches == "own" else ("shared",))}
         )
@@ -96,8 +119,31 @@ class CNNLSTM(FusionNetwork):
         _, (last, _) = self.second_lstm(steps)
         return self.dense(torch.cat((last[0], last[1]), dim=1))
 
+    def contract(self) -> SampleSpec:
+        """Three windows around a point give one number."""
+        window = dims(channel=1, row=self.window, column=self.window)
+        return SampleSpec(
+            network="cnnlstm",
+            inputs=tuple(SampleInput(role=s, tensor=s, dims=window, values=self.values[s]) for s in SOURCES),
+            output=SampleOutput(tensor="precipitation", dims=dims(quantity=self.bands), values=self.output_values),
+            options={"branches": self.branches},
+            source=self.about.source,
+        )
+
     def _of(self, source: str) -> nn.Module:
         return self.convolutions[source if self.branches == "own" else "shared"]
+
+
+def _of(index: int, means: Sequence[float] | None, deviations: Sequence[float] | None) -> tuple[Given, Given]:
+    """Mean and deviation of one input."""
+    lists = (means, deviations)
+    for numbers in lists:
+        if numbers is not None and (isinstance(numbers, (int, float, str)) or len(numbers) != len(SOURCES)):
+            raise ExportError(
+                "CNN-LSTM has a mean and a deviation for each input", got=numbers, allowed=", ".join(SOURCES)
+            )
+    mean, deviation = (None if numbers is None else numbers[index] for numbers in lists)
+    return mean, deviation
 
 
 class _ELU(nn.Module):

@@ -7,7 +7,7 @@ Prediction. Information Fusion 113, 102607, 2025, doi:10.1016/j.inffus.2024.1026
     history ──▶ normalise ──▶ means over 24, 12, 6, 3, 1 steps ──▶ embed, subtract the coarser ──▶ 5 attention blocks
                                                                    forecast ◀── undo ◀── gate over 5 ◀────┘
 
-Not an image network: a forecast of several series from their own past. It states no contract for rasters.
+Not an image network: a forecast of several series from their own past. It takes samples.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from stf_infer.errors import ExportError
+from stf_infer.samples.spec import SampleInput, SampleOutput, SampleSpec, dims
 
 from ..base import About, FusionNetwork
 
@@ -121,6 +122,22 @@ class MGSFformer(FusionNetwork):
             forecasts.append(self.get_submodule(f"ST_block{i}")(coarser))
         forecast = self.RevIN.undo(self.DF_block(torch.stack(forecasts, dim=-1))) * deviation + mean
         return forecast.transpose(1, 2).unsqueeze(-1)
+
+    def contract(self) -> SampleSpec:
+        """One window of the past gives one forecast; the unit is that of the past."""
+        return SampleSpec(
+            network="mgsfformer",
+            inputs=(
+                SampleInput(
+                    role="history",
+                    tensor="history",
+                    dims=dims(time=self.history, station=self.bands, channel=1),
+                ),
+            ),
+            output=SampleOutput(tensor="forecast", dims=dims(horizon=self.horizon, station=self.bands, channel=1)),
+            options={"width": self.width, "heads": self.heads},
+            source=self.about.source,
+        )
 
     @classmethod
     def bands_of(cls, state: Mapping[str, torch.Tensor]) -> int | None:

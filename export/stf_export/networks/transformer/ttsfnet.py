@@ -27,9 +27,11 @@ from torch import nn
 from torch.nn import functional
 
 from stf_infer.errors import ExportError
+from stf_infer.samples.spec import SampleInput, SampleOutput, SampleSpec, dims
 
 from ..base import About, FusionNetwork
 from ..blocks.attention import ChannelGate, SpatialGate
+from ..standardisation import Given, standardised
 
 WIDTH = 32
 HEADS = 8
@@ -50,12 +52,18 @@ class TTSFNet(FusionNetwork):
     are anomalies of surface height, salinity, wind and temperature and of three means over depth (0 to 200, 200 to
     1000, 1000 to 2000 m), each standardised. The output is ``(N, depths)``, standardised depth by depth.
 
-    It works on points, not on rasters, and so states no contract.
+    It works on points, not on rasters: its contract is one for samples.
 
     Args:
         bands: Names of the channels.
         months: Steps of the sequence.
         depths: Numbers of a profile.
+        patch: Rows and columns of the patch in the contract; ``forward`` takes others too.
+        means: What was subtracted from the channels in training, one for all or one for each; None where the user
+            standardises. Stated in the contract, so that the runtime takes physical values; ``forward`` does not.
+        deviations: What the channels were divided by then.
+        output_means: What was subtracted from the profile in training, one for all or one for each depth.
+        output_deviations: What the profile was divided by then.
 
     Raises:
         ExportError: A value that is not allowed; in ``forward``, a shape that is not allowed.
@@ -67,16 +75,37 @@ class TTSFNet(FusionNetwork):
         paper="Mu, Yang, Wang, Jia: Spatiotemporal Fusion Network Based on Improved Transformer for Inverting "
         "Subsurface Thermohaline Structure. IEEE Transactions on Geoscience and Remote Sensing 62, 2024",
         doi="10.1109/TGRS.2024.3446805",
-        options={"months": "steps of the sequence (default 12)", "depths": "numbers of a profile (default 33)"},
+        options={
+            "months": "steps of the sequence (default 12)",
+            "depths": "numbers of a profile (default 33)",
+            "patch": "rows and columns of the patch (default 20), 10 or more",
+            "means": "means of the channels in training (default: not standardised)",
+            "deviations": "their standard deviations",
+            "output_means": "means of the profile in training, by depth (default: not standardised)",
+            "output_deviations": "their standard deviations",
+        },
     )
     roles: ClassVar[tuple[str, ...]] = ("sequence", "patch")
 
-    def __init__(self, bands: Sequence[str] = SURFACE, *, months: int = 12, depths: int = 33) -> None:
+    def __init__(
+        self,
+        bands: Sequence[str] = SURFACE,
+        *,
+        months: int = 12,
+        depths: int = 33,
+        patch: int = 20,
+        means: Given = None,
+        deviations: Given = None,
+        output_means: Given = None,
+        output_deviations: Given = None,
+    ) -> None:
         super().__init__(bands)
-        for name, value in (("months", months), ("depths", depths)):
-            if value < 1:
-                raise ExportError(f"TTSFNet needs {name}", got=value, allowed="1 or more")
-        self.months, self.depths = months, depths
+        for name, value, least in (("months", months, 1), ("depths", depths, 1), ("patch", patch, SMALLEST)):
+            if value < least:
+                raise ExportError(f"TTSFNet needs {name}", got=value, allowed=f"{least} or more")
+        self.months, self.depths, self.patch = months, depths, patch
+        self.values = standardised("TTSFNet", means, deviations, number=len(self.bands), along="channel")
+        self.output_values = standardised("TTSFNet", output_means, output_deviations, number=depths, along="depth")
         self.temporal = _Temporal(len(self.bands), months)
         self.spatial = _Spatial(len(self.bands))
         self.dense = nn.Linear(2 * FEATURES, 2 * FEATURES)
@@ -88,6 +117,28 @@ class TTSFNet(FusionNetwork):
         self._require_shapes(sequence, patch)
         seen = torch.cat((self.temporal(sequence), self.spatial(patch.permute(0, 3, 1, 2))), dim=1)
         return self.profile(self.gate(functional.relu(self.dense(seen))))
+
+    def contract(self) -> SampleSpec:
+        """A year at a point and this month around it give the profile below."""
+        return SampleSpec(
+            network="ttsfnet",
+            inputs=(
+                SampleInput(
+                    role="sequence",
+                    tensor="sequence",
+                    dims=dims(month=self.months, channel=self.bands),
+                    values=self.values,
+                ),
+                SampleInput(
+                    role="patch",
+                    tensor="patch",
+                    dims=dims(row=self.patch, column=self.patch, channel=self.bands),
+                    values=self.values,
+                ),
+            ),
+            output=SampleOutput(tensor="profile", dims=dims(depth=self.depths), values=self.output_values),
+            source=self.about.source,
+        )
 
     def _require_shapes(self, sequence: torch.Tensor, patch: torch.Tensor) -> None:
         channels = len(self.bands)
