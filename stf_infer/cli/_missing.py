@@ -21,6 +21,7 @@ _EXTRAS = {
     "openvino": "openvino",
     "xarray": "xarray",
     "rioxarray": "xarray",
+    "h5netcdf": "xarray",
     "matplotlib": "bench",
     "psutil": "bench",
 }

@@ -152,7 +152,7 @@ class SampleModel(OpenBundle):
             with npy(partial, shape) as to_npy:
                 yield to_npy
         elif path.suffix == ".npz":
-            with npz(partial, self.spec.output.tensor, shape, result_dims(self.spec, samples), tags) as to_npz:
+            with npz(partial, self.spec.output.variable, shape, result_dims(self.spec, samples), tags) as to_npz:
                 yield to_npz
         else:
             with netcdf(partial, self.spec, samples, tags) as to_netcdf:

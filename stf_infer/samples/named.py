@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +77,7 @@ def data_array(spec: SampleSpec, samples: Samples, array: np.ndarray) -> Any:
         array,
         dims=result_dims(spec, samples),
         coords=coordinates(spec, samples),
-        name=spec.output.tensor,
+        name=spec.output.variable,
         attrs=_attributes(spec),
     )
 
@@ -87,7 +89,7 @@ def result_dims(spec: SampleSpec, samples: Samples) -> tuple[str, ...]:
 
 def _attributes(spec: SampleSpec) -> dict[str, str]:
     unit = spec.output.values.unit
-    return {"long_name": f"{spec.output.tensor} of {spec.network}", **({"units": unit} if unit else {})}
+    return {"long_name": f"{spec.output.variable} of {spec.network}", **({"units": unit} if unit else {})}
 
 
 class _VariableWriter:
@@ -96,10 +98,22 @@ class _VariableWriter:
 
     def write(self, region: Region, values: np.ndarray) -> None:
         """Take the values of a region."""
-        try:
+        with _as_os_error():
             self._variable[(*region, ...)] = values
-        except RuntimeError as error:  # HDF5 tells of a full disk so
+
+
+@contextlib.contextmanager
+def _as_os_error() -> Iterator[None]:
+    """What the system says to HDF5, out of what HDF5 makes of it: pages of text, often as a RuntimeError."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        said = re.search(r"errno = (\d+)", str(error))
+        if said:
+            raise OSError(int(said[1]), os.strerror(int(said[1]))) from error
+        if type(error) is RuntimeError:
             raise OSError(str(error)) from error
+        raise
 
 
 @contextlib.contextmanager
@@ -111,15 +125,38 @@ def netcdf(
     Raises:
         OutputError: The coordinates cannot be stored.
         DimError: As :func:`coordinates`.
+        OSError: The file cannot be written.
         MissingExtraError: xarray or h5netcdf is not installed.
     """
-    xarray = need_xarray()
+    need_xarray()
     import h5netcdf
 
     held = coordinates(spec, samples)
+    if spec.output.variable in held:
+        raise OutputError(
+            "A coordinate of an input has the name of the result", got=spec.output.variable, fix="Rename or drop it"
+        )
+    _write_coordinates(partial, held, provenance)
+    with _as_os_error():
+        file = h5netcdf.File(partial, "r+")
+    try:
+        yield _VariableWriter(_new_variable(file, spec, samples))
+    except BaseException:
+        with contextlib.suppress(OSError, RuntimeError):  # the error that came first is the one to be told
+            file.close()
+        raise
+    # What is still in HDF5's buffers is written here.
+    with _as_os_error():
+        file.close()
+
+
+def _write_coordinates(partial: Path, held: Mapping[str, Any], provenance: Mapping[str, str]) -> None:
+    import xarray
+
     skeleton = xarray.Dataset(coords=held, attrs={"Conventions": "CF-1.10", **provenance})
     try:
-        skeleton.to_netcdf(partial, engine="h5netcdf", format="NETCDF4")
+        with _as_os_error():
+            skeleton.to_netcdf(partial, engine="h5netcdf", format="NETCDF4")
     except OSError:
         raise
     except Exception as error:  # whatever cannot be encoded, by many names
@@ -128,15 +165,18 @@ def netcdf(
             got=error,
             fix="Drop those that are not needed, as by drop_vars, or reset_index for an index of several levels",
         ) from error
+
+
+def _new_variable(file: Any, spec: SampleSpec, samples: Samples) -> Any:
+    """The variable of the result, in a file that holds its coordinates."""
     dims = result_dims(spec, samples)
     lengths = {**samples.sizes, **{dim.name: dim.size for dim in spec.output.dims}}
-    with h5netcdf.File(partial, "r+") as file:
-        for name in dims:
-            if name not in file.dimensions:
-                file.dimensions[name] = lengths[name]
-        variable = file.create_variable(spec.output.tensor, dims, np.float32, fillvalue=np.float32(np.nan))
-        variable.attrs.update(_attributes(spec))
-        if "coordinates" in file.attrs:  # where xarray keeps them while there is no variable to name them
-            variable.attrs["coordinates"] = file.attrs["coordinates"]
-            del file.attrs["coordinates"]
-        yield _VariableWriter(variable)
+    for name in dims:
+        if name not in file.dimensions:
+            file.dimensions[name] = lengths[name]
+    variable = file.create_variable(spec.output.variable, dims, np.float32, fillvalue=np.float32(np.nan))
+    variable.attrs.update(_attributes(spec))
+    if "coordinates" in file.attrs:  # where xarray keeps them while there is no variable to name them
+        variable.attrs["coordinates"] = file.attrs["coordinates"]
+        del file.attrs["coordinates"]
+    return variable

@@ -8,6 +8,7 @@ a bundle. There are no tiles: a sample is run whole.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -174,7 +175,7 @@ class SampleOutput(_Frozen):
     """What the network gives for each sample, as float32.
 
     Attributes:
-        tensor: Name of the tensor in the graph, and of the variable in a file.
+        tensor: Name of the tensor in the graph.
         dims: Its axes behind the batch axis.
         values: Unit and scaling; ``physical = (net - offset) / scale``, then clipped.
     """
@@ -187,6 +188,11 @@ class SampleOutput(_Frozen):
     def _consistent(self) -> SampleOutput:
         _check_axes("the output", self.dims, self.values)
         return self
+
+    @property
+    def variable(self) -> str:
+        """Name of the result in a file: the tensor's, with ``_`` for what files give a meaning (``a/b:0``)."""
+        return re.sub(r"\W", "_", self.tensor)
 
     @property
     def shape(self) -> tuple[int, ...]:

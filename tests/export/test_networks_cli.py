@@ -78,7 +78,7 @@ def test_networks_that_take_samples_are_listed_with_their_dims(listed):
     assert [(i["role"], i["dims"]) for i in row["inputs"]] == [("history", {"time": 96, "station": 7, "channel": 1})]
     assert (row["tile"], row["mode"], row["ratio"]) == (None, None, None)
     assert all(i["dims"] is None for i in listed["edcstfn"]["inputs"])
-    assert "history(time 96, station 7, channel 1)" in call().stdout
+    assert "history(96x7x1)" in call().stdout
     shown = call("mfdgcn").stdout
     assert "calendar: step 24, part 2; any dims of samples beside" in shown
     assert "tile     none" in shown

@@ -168,7 +168,7 @@ def _roles(row: dict[str, Any]) -> str:
 
 def _marks(given: dict[str, Any], marks: dict[str, str]) -> str:
     if given["dims"] is not None:
-        return f"({', '.join(f'{name} {size}' for name, size in given['dims'].items())})"
+        return f"({'x'.join(map(str, given['dims'].values()))})"
     return "***" if given["only_read"] else marks.get(given["grid"], "")
 
 

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,13 +14,15 @@ import torch
 from torch import nn
 
 import stf_infer
+from handmade_bundle import asset, edit_item
 from sample_graphs import AHEAD, STATIONS, STEPS, LastSteps, forecast, make_bundle, make_contract, write_graph
 from stf_export import export_module, export_onnx
 from stf_export.by_sample.trials import noise_sample, smooth_sample
 from stf_infer.bundle import Bundle
-from stf_infer.errors import ContractError, ExportError, ParityError
+from stf_infer.errors import AssetError, BundleError, ContractError, ExportError, ParityError
 from stf_infer.golden import prove
 from stf_infer.samples.spec import SampleInput, SampleOutput, SampleSpec, SampleValues, dims
+from support import REPOSITORY
 
 
 @pytest.fixture(scope="module")
@@ -243,8 +248,60 @@ def test_a_contract_file_of_either_kind_is_read(tmp_path):
         export_onnx(write_graph(tmp_path / "g.onnx"), tmp_path / "c.toml", out=tmp_path / "m.stf")
 
 
+# As a bundle ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copy(bundle, tmp_path):
+    return Path(shutil.copytree(bundle.path, tmp_path / "copy.stf"))
+
+
+def test_a_contract_of_another_kind_is_refused(copy):
+    edit_item(copy, lambda item: item["properties"]["stf:contract"].update(kind="points"))
+    with pytest.raises(BundleError, match=r"contract in the bundle is not valid.*kind"):
+        Bundle.open(copy)
+
+
+@pytest.mark.parametrize(("version", "asks"), [("1.9", True), ("1.1", False), ("1.0", False)])
+def test_what_a_newer_format_adds_asks_for_an_update(copy, version, asks):
+    def change(item):
+        item["properties"]["stf:format"] = version
+        item["properties"]["stf:contract"]["weather"] = 1
+
+    edit_item(copy, change)
+    with pytest.raises(BundleError) as caught:
+        Bundle.open(copy)
+    assert ("update stf-infer" in str(caught.value)) == asks
+
+
+def test_a_golden_sample_that_does_not_fit_is_refused(copy):
+    np.savez(copy / "golden.npz", input_history=np.zeros((4, 2)), input_slot=np.zeros(()), output=np.zeros((2, 2)))
+    edit_item(copy, lambda item: item["assets"].update(golden=asset(copy / "golden.npz")))
+    with pytest.raises(AssetError, match=r"does not fit the contract.*\(4, 2\).*\(3, 2\)"):
+        Bundle.open(copy).golden()
+
+
 def test_two_exports_are_equal_byte_by_byte(tmp_path, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     one, two = (make_bundle(tmp_path / name) for name in ("a", "b") if not (tmp_path / name).mkdir())
     assert json.loads((one.path / "item.json").read_text()) == json.loads((two.path / "item.json").read_text())
     assert one.sha256 == two.sha256
+
+
+def test_the_example_in_the_documentation_runs(tmp_path, monkeypatch):
+    xarray = pytest.importorskip("xarray", reason="needs the extra xarray")
+    pytest.importorskip("h5netcdf", reason="needs the extra xarray")
+    text = (REPOSITORY / "docs" / "samples.md").read_text(encoding="utf-8")
+    (block,) = (b for b in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "class LastHours" in b)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {"__name__": "example"}
+    exec(compile(block, "docs/samples.md", "exec"), names)
+    series, found = names["series"], names["forecast"]
+    assert found.dims == ("hour", "ahead", "station")
+    assert found.station.values.tolist() == ["north", "south"]
+    assert np.isnan(found[:5]).all()
+    for ahead in range(3):
+        expected = series.isel(hour=slice(5 - ahead, 100 - ahead)).sel(station=found.station)
+        np.testing.assert_allclose(found.isel(ahead=ahead, hour=slice(5, None)), expected, rtol=1e-6)
+    with xarray.open_dataset("forecast.nc") as written:
+        xarray.testing.assert_identical(written.forecast.load(), found)

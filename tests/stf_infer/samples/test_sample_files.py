@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -196,6 +199,22 @@ def test_a_full_disk_is_told_and_leaves_nothing(model, out, suffix, monkeypatch)
 
 
 @pytest.mark.parametrize("suffix", [".nc", ".npy", ".npz"])
+@pytest.mark.parametrize("held", [5000, 10**7])
+def test_a_limit_on_files_leaves_nothing(model, out, suffix, held, monkeypatch):
+    """A disk that fills up while regions are written, or only when the file is closed."""
+    monkeypatch.setattr("stf_infer.samples.run._HELD", held)
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"cannot be written.*File too large \(\d+ MB free\).*Make room"):
+            model.fuse(out / f"fc{suffix}", history=histories(7000), bias=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert listing(out) == []
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".npy", ".npz"])
 def test_a_folder_that_is_not_there(model, out, suffix):
     with pytest.raises(OutputError, match="cannot be written"):
         model.fuse(out / "none" / f"fc{suffix}", history=histories(2), bias=0)
@@ -262,3 +281,46 @@ def test_which_variable_is_meant(model, tmp_path):
 def test_a_file_whose_name_has_a_colon(model, tmp_path):
     np.save(tmp_path / "12:00.npy", histories(2))
     assert model.fuse(history=tmp_path / "12:00.npy", bias=0).samples == 2
+
+
+# Names and memory ---------------------------------------------------------------------------------------------
+
+
+def test_the_name_of_a_tensor_may_mean_something_to_a_file(tmp_path, out):
+    spec = make_spec()
+    spec = spec.model_copy(update={"output": spec.output.model_copy(update={"tensor": "dense/out:0"})})
+    for name in ("fc.nc", "fc.npz"):
+        model_of(spec).fuse(out / name, history=histories(2), bias=0)
+    with xr.open_dataset(out / "fc.nc") as written:
+        assert list(written.data_vars) == ["dense_out_0"]
+    assert "dense_out_0" in np.load(out / "fc.npz")
+
+
+def test_a_coordinate_with_the_name_of_the_result(model, out):
+    history = dataset().pm10.assign_coords(forecast=("run", np.arange(4)))
+    with pytest.raises(OutputError, match=r"has the name of the result.*forecast"):
+        model.fuse(out / "fc.nc", history=history, bias=0)
+    assert listing(out) == []
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".nc"])
+def test_memory_does_not_grow_with_the_samples(model, tmp_path, out, suffix, monkeypatch):
+    monkeypatch.setattr("stf_infer.samples.run._HELD", 10_000)
+
+    def peak(samples):
+        source = tmp_path / f"{samples}{suffix}"
+        if suffix == ".npy":
+            np.save(source, histories(samples))
+        else:
+            dims = ("run", "time", "station")
+            netcdf(source, xr.Dataset({"history": (dims, histories(samples))}))
+        tracemalloc.start()
+        model.fuse(out / f"fc{suffix}", history=source, bias=0)
+        highest = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return highest
+
+    peak(10)  # imports, and whatever libraries keep
+    small, large = peak(5_000), peak(50_000)
+    assert large < 1.2 * small + 100_000
+    assert large < 50_000 * 6 * 4  # the input alone
