@@ -202,3 +202,14 @@ def test_rasters_have_no_dims_option(tmp_path):
     result = call("run", folder, "--fine-t1", "f.tif", "--dims", "fine_t1=y,x", "-o", tmp_path / "o.tif", "--json")
     assert result.exit_code == 2
     assert "--dims has no meaning for rasters" in result.stderr
+
+
+def test_an_engine_that_was_built_gives_the_same(files, tmp_path, out):
+    pytest.importorskip("openvino", reason="needs the extra openvino")
+    path = make_bundle(tmp_path).path
+    built = call("build", path, "--target", "openvino-cpu", "--tile-batch", "4", "--json")
+    assert built.exit_code == 0, built.stderr
+    assert call("check", path, "--engine", "openvino-cpu").exit_code == 0
+    result = call("run", path, *inputs(files), "--engine", "openvino-cpu", "-o", out / "fc.npy", "--json")
+    assert json.loads(result.stdout)["provenance"]["engine"].startswith("openvino-cpu")
+    np.testing.assert_allclose(np.load(out / "fc.npy"), forecast(histories(6), np.arange(6)), rtol=1e-6)
