@@ -84,7 +84,7 @@ class DSTFNet(FusionNetwork):
         paper="Cai, Hu, Zhang, Yang, Wei, Wang, Zeng, Yin, Li, You, Xu, Shi: Improving Agricultural Field Parcel "
         "Delineation with a Dual Branch Spatiotemporal Fusion Network by Integrating Multimodal Satellite Data. ISPRS "
         "Journal of Photogrammetry and Remote Sensing 205, 34-49, 2023",
-        doi="",
+        doi="10.1016/j.isprsjprs.2023.09.021",
         options={
             "series_bands": "names of the bands of each date of the series or how many (default: those of the fine "
             "image)",
