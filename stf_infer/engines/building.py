@@ -15,7 +15,7 @@ from ..bundle import GOLDEN, Asset, Bundle
 from ..errors import BundleError, CheckFailedError, EngineError, EngineUnavailableError, UsageError
 from . import registry, store
 from .isolation import as_stf_error, compile_apart
-from .key import EngineKey, graph_of, usual_batch
+from .key import EngineKey, fixed_batch, graph_of, usual_batch
 from .machine import peak_memory
 from .store import StoredEngine
 from .target import Compiled, Job, Say, Target
@@ -95,9 +95,7 @@ def build(
     home = buildable(target)
     precision = precision or _usual(home)
     home.check_precision(precision)
-    batch = usual_batch(bundle, home.batch) if tile_batch is None else tile_batch
-    if batch < 1:
-        raise UsageError("The tile batch cannot be used", got=batch, allowed="1 or more")
+    batch = _batch(bundle, home, tile_batch)
     completed = home.complete(options or {})
     key = home.key(bundle, precision, batch, completed)
     if rebuild == "auto" and (there := _stands(bundle, home, key)):
@@ -122,6 +120,18 @@ def buildable(name: str) -> Target:
 def _usual(target: Target) -> str:
     offered = target.probe().precisions
     return "fp32" if "fp32" in offered or not offered else offered[0]
+
+
+def _batch(bundle: Bundle, target: Target, wanted: int | None) -> int:
+    """Tiles in a call: as stated, or what the graph takes, or what suits the target."""
+    fixed = fixed_batch(bundle)
+    if wanted is None:
+        return fixed or usual_batch(bundle, target.batch)
+    if wanted < 1:
+        raise UsageError("The tile batch cannot be used", got=wanted, allowed="1 or more")
+    if fixed is not None and wanted != fixed:
+        raise UsageError("The network takes another number of tiles in a call", got=wanted, allowed=fixed)
+    return wanted
 
 
 def _stands(bundle: Bundle, target: Target, key: EngineKey) -> StoredEngine | None:

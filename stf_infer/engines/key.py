@@ -120,6 +120,15 @@ def tile_of(bundle: Bundle) -> str:
     return ", ".join(f"{t.name} {'x'.join(map(str, t.shape)) or '1'}" for t in bundle.spec.tensors)
 
 
+def fixed_batch(bundle: Bundle) -> int | None:
+    """Units that the graph takes in a call, where it takes no other number; as the item says."""
+    try:
+        first = int(bundle.properties["mlm:input"][0]["input"]["shape"][0])
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
+    return first if first > 0 else None
+
+
 def usual_batch(bundle: Bundle, tiles: int = 1) -> int:
     """Units in a call where nobody says how many: so many tiles, or what a network that takes samples is given."""
     from ..samples.model import BATCH

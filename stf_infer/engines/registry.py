@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import EngineUnavailableError
 from .base import EngineInfo
+from .machine import gpus
 from .target import PluginTarget, Target
 
 _log = logging.getLogger(__name__)
@@ -27,8 +28,10 @@ BUILT_IN = {
     "openvino-cpu": ".openvino",
     "openvino-gpu": ".openvino",
     "openvino-npu": ".openvino",
+    "tensorrt-smXX": ".tensorrt",
+    **{f"tensorrt-rtx-sm{sm}": ".tensorrt" for sm in (75, 80, 86, 89, 120, 121)},
 }
-PATTERNS: dict[str, str] = {}
+PATTERNS = {r"tensorrt(-rtx)?-sm\d+": ".tensorrt"}
 
 
 @cache
@@ -38,7 +41,11 @@ def plugins() -> tuple[Any, ...]:
 
 
 def _homes() -> dict[str, Any]:
-    found: dict[str, Any] = dict(BUILT_IN)
+    found: dict[str, Any] = {}
+    for name, home in BUILT_IN.items():
+        # TensorRT builds for the GPUs that are there; without one a placeholder says so.
+        there = [f"tensorrt-sm{gpu.sm}" for gpu in gpus()] if name == "tensorrt-smXX" else []
+        found.update(dict.fromkeys(there or [name], home))
     for point in plugins():
         found.setdefault(point.name, point)
     return found

@@ -10,12 +10,12 @@ from importlib.machinery import ModuleSpec
 import numpy as np
 import pytest
 
-pytest.importorskip("onnxruntime")
-
 from stf_infer import golden
 from stf_infer.engines import build, machine, open_engine
 from stf_infer.engines import onnxruntime as backend
 from stf_infer.errors import EngineError, EngineUnavailableError
+
+pytest.importorskip("onnxruntime")
 
 GPU = machine.Gpu("L4", 89, (13, 0))
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("openvino")
-
 from stf_infer import golden
 from stf_infer.bundle import Bundle
 from stf_infer.engines import build, machine, open_engine
 from stf_infer.engines import openvino as backend
 from stf_infer.errors import EngineError
+
+pytest.importorskip("openvino")
 
 BF16 = pytest.mark.skipif(not machine.cpu().has_bf16, reason="the processor does not compute in bf16")
 
