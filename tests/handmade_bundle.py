@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fakes import add_coarse_change, make_spec, smooth_field
+from stf_infer.bundle import item_text
 from stf_infer.spec import ModelSpec
 
 
@@ -60,7 +61,7 @@ def make_bundle(folder: Path, spec: ModelSpec | None = None) -> Path:
             "golden": asset(folder / "golden.npz", title="A tile", type="application/zip"),
         },
     }
-    (folder / "item.json").write_text(json.dumps(item))
+    (folder / "item.json").write_text(item_text(item))
     return folder
 
 
@@ -69,4 +70,4 @@ def edit_item(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     path = folder / "item.json"
     item = json.loads(path.read_text())
     change(item)
-    path.write_text(json.dumps(item))
+    path.write_text(item_text(item))

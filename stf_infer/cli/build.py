@@ -132,6 +132,8 @@ def _show(console: Any, bundle: str, reports: list[BuildReport]) -> None:
                 f"{proof['seconds'] * 1e3:.3g} ms",
                 highlight=False,
             )
+        elif "container" in report.settings:
+            console.print(f"  served by {report.settings['container']}: {report.settings['serve']}", highlight=False)
         else:
             console.print("  not proven: it cannot be run on this machine; run `stf-infer check` where it can")
     console.print(f"next: stf-infer check {bundle}", highlight=False)

@@ -39,6 +39,7 @@ class BuildReport:
         proof: What it made of the golden tile: ``relative`` (largest difference over the output's range),
             ``max_abs``, ``tolerance`` and ``seconds`` a tile; empty where it cannot be run on this machine.
         key: What it was built from and for.
+        settings: What the target noted to open it, or to serve it.
     """
 
     target: str
@@ -49,6 +50,7 @@ class BuildReport:
     seconds: float | None
     proof: dict[str, Any]
     key: EngineKey
+    settings: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -290,7 +292,15 @@ def _options_of(bundle: Bundle, asset: Asset) -> dict[str, Any]:
 def _report(stored: StoredEngine, seconds: float | None) -> BuildReport:
     key = stored.key
     return BuildReport(
-        stored.target, key.precision, key.batch, stored.files[0], stored.bytes, seconds, stored.proof, key
+        stored.target,
+        key.precision,
+        key.batch,
+        stored.files[0],
+        stored.bytes,
+        seconds,
+        stored.proof,
+        key,
+        stored.settings,
     )
 
 

@@ -30,6 +30,7 @@ BUILT_IN = {
     "openvino-npu": ".openvino",
     "tensorrt-smXX": ".tensorrt",
     **{f"tensorrt-rtx-sm{sm}": ".tensorrt" for sm in (75, 80, 86, 89, 120, 121)},
+    "triton": ".triton",
 }
 PATTERNS = {r"tensorrt(-rtx)?-sm\d+": ".tensorrt"}
 

@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
-from handmade_bundle import make_bundle
+from handmade_bundle import edit_item, make_bundle
 from stf_infer.bundle import Bundle
 from stf_infer.engines import build, open_engine, registry, selection, store
 from stf_infer.errors import EngineError, OutputError, UsageError
@@ -240,11 +240,10 @@ def test_it_is_measured_anew_where_something_has_changed(bundle, times, monkeypa
     elif change == "batch":
         more = {"tile_batch": 2}
     else:
-        bundle = Bundle.open(make_bundle(tmp_path / "other" / "net.stf"))
-        (bundle.path / "item.json").write_text((bundle.path / "item.json").read_text() + " ")
-        bundle = Bundle.open(bundle.path)
+        folder = make_bundle(tmp_path / "other" / "net.stf")
+        edit_item(folder, lambda item: item.update(id="another"))
+        bundle = Bundle.open(folder)
         make(bundle)
-        bundle.sha256 = "another"
     before = len(measured)
     open_engine(bundle, **more).close()
     assert len(measured) >= before + 2
