@@ -13,6 +13,7 @@ loop around a graph of one step cannot differ in their mathematics.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, Literal, TypeVar
 
@@ -120,6 +121,52 @@ class SamplerSpec(_Frozen):
             last += update.noise > 0
             numbers.append(last if update.noise > 0 else None)
         return tuple(numbers)
+
+    def describe(self) -> str:
+        """The sampling in one line."""
+        count, shown = len(self.timesteps), ", ".join(map(str, self.timesteps[:8]))
+        parts = [
+            f"{self.name}, {count} step{'s' * (count > 1)} of {self.train_steps} ({shown}{', ...' * (count > 8)})",
+            f"{self.schedule} schedule",
+            f"reads {self.prediction}",
+            f"clip {self.clip}"
+            if self.clip == "off"
+            else f"clip {self.clip} to {self.limits[0]:g}..{self.limits[1]:g}",
+        ]
+        if self.name == "ddim":
+            parts.append(f"eta {self.eta:g}")
+        if self.variance is not None:
+            parts.append(f"variance {self.variance}")
+        return ", ".join([*parts, "one graph" if self.loop == "graph" else "a loop around one step"])
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """Draws that are inputs of the network: those of all steps, or in a loop on the host the first image alone."""
+        return (0,) if self.loop == "host" else (0, *(draw for draw in self.draws if draw is not None))
+
+
+def run(
+    sampler: SamplerSpec,
+    network: Callable[[int, Array], Array],
+    x: Array,
+    draw: Callable[[int], Array],
+) -> Array:
+    """A whole sampling.
+
+    Args:
+        sampler: The steps.
+        network: What the network gives for the number of a step and a noisy image.
+        x: The first noisy image ``(N, C, H, W)``: standard normal noise.
+        draw: Gives the noise of a number, ``(N, C, H, W)``; each is asked for once, when it is needed.
+
+    Returns:
+        The sample ``(N, C, H, W)``, in network values.
+    """
+    previous = None
+    for number, wanted in enumerate(sampler.draws):
+        noise = None if wanted is None else draw(wanted)
+        x, previous = advance(sampler, number, x, network(number, x), previous, noise)
+    return x
 
 
 def advance(

@@ -89,7 +89,7 @@ def _placement_text(placement: Any) -> str:
 
 def _memory_after_one_call(engine: Engine, tile_batch: int) -> int:
     """Peak memory of this process after the engine has run one batch."""
-    engine.infer({t.name: np.zeros((tile_batch, *t.shape), t.dtype) for t in engine.spec.tensors})
+    engine.trial({t.name: np.zeros((tile_batch, *t.shape), t.dtype) for t in engine.spec.tensors})
     return peak_memory()
 
 

@@ -104,6 +104,7 @@ class _Batch:
     tiles: list[Tile]
     sample: int
     inputs: dict[str, np.ndarray]
+    noise: TileNoise
 
 
 @dataclass(frozen=True)
@@ -326,7 +327,7 @@ class Pipeline:
         for sample, seed in enumerate(self.ensemble.seeds):
             noise = TileNoise(seed, [tile.read for tile in tiles])
             drawn = {spec.tensor: noise.draw(spec.draw, len(spec.bands)) for spec in self.spec.noises}
-            self._batches.put(_Batch(tiles, sample, {**rasters, **drawn}))
+            self._batches.put(_Batch(tiles, sample, {**rasters, **drawn}, noise))
 
     def _gather(self, tiles: list[Tile]) -> dict[str, np.ndarray]:
         inputs = {}
@@ -348,7 +349,7 @@ class Pipeline:
         for item in self._batches:
             if isinstance(item, _Batch):
                 began = time.perf_counter()
-                outputs = self.engine.infer(item.inputs)
+                outputs = self.engine.infer(item.inputs, item.noise)
                 seconds += time.perf_counter() - began
                 tiles += len(item.tiles) if item.sample == 0 else 0
                 item = _Output(item.tiles, item.sample, outputs[self.spec.output.tensor])

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from .diffusion import SamplerSpec
+
 Role = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 KNOWN_ROLES = ("coarse_t1", "fine_t1", "coarse_t2", "coarse_t3", "fine_t3")
@@ -199,7 +201,8 @@ class ModelSpec(_Frozen):
     """The contract of one exported network.
 
     ``also_read`` are rasters that are no inputs of the graph: the user gives them like others, numbers of the scene
-    are computed from them, and they make no pixel of the result invalid.
+    are computed from them, and they make no pixel of the result invalid. ``sampler`` says how a diffusion network is
+    sampled; the graph holds all of it, or one step of it.
     """
 
     name: str
@@ -209,6 +212,7 @@ class ModelSpec(_Frozen):
     also_read: tuple[RasterSpec, ...] = ()
     output: OutputSpec
     tile: TileRule
+    sampler: SamplerSpec | None = None
     options: dict[str, Any] = {}
     source: str = ""
 
@@ -227,6 +231,8 @@ class ModelSpec(_Frozen):
         draws = [i.draw for i in self.noises]
         if len(set(draws)) != len(draws):
             raise ValueError(f"two inputs are the same noise: draws {draws}")
+        if self.sampler is not None and set(draws) != set(self.sampler.inputs):
+            raise ValueError(f"the sampler takes the draws {list(self.sampler.inputs)}, and not {draws}")
         self._check_scalars()
         if any(i.grid == "coarse" for i in self.inputs) and self.tile.stride % self.ratio:
             raise ValueError(f"tile stride {self.tile.stride} is no multiple of the ratio {self.ratio}")

@@ -10,7 +10,7 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ from .samples import Tile
 MODEL = "model.onnx"
 GOLDEN_FILE = "golden.npz"
 MODEL_KEY = "model-fp32"
+# The network's conditions, where it is one step of a sampling that is looped on the host.
+ENCODER = "encoder.onnx"
+ENCODER_KEY = "encoder-fp32"
 
 
 @contextlib.contextmanager
@@ -83,24 +86,31 @@ def write_description(
 
 
 def _assets(folder: Path) -> dict[str, dict[str, Any]]:
-    weights = folder / f"{MODEL}.data"
-    assets = {
-        MODEL_KEY: make_asset(
-            folder / MODEL,
-            "The network, float32",
-            "application/octet-stream; framework=onnx",
-            ["mlm:model"],
-            **{"mlm:artifact_type": "onnx", "stf:precision": "fp32"},
-            **({"stf:needs": [f"{MODEL_KEY}-data"]} if weights.exists() else {}),
-        ),
+    encoder = _graph_assets(folder, ENCODER, ENCODER_KEY, "The encoder of the conditions, float32")
+    title = "One step of the network, float32" if encoder else "The network, float32"
+    needs = [ENCODER_KEY] if encoder else []
+    return {
+        **_graph_assets(folder, MODEL, MODEL_KEY, title, needs, **{"stf:precision": "fp32"}),
+        **encoder,
         GOLDEN: make_asset(
             folder / GOLDEN_FILE, "A tile or sample in and out, to prove an engine", "application/zip", ["stf:golden"]
         ),
     }
+
+
+def _graph_assets(
+    folder: Path, name: str, key: str, title: str, needs: Sequence[str] = (), **extra: Any
+) -> dict[str, dict[str, Any]]:
+    """A graph and the weights beside it, as far as they are there."""
+    if not (folder / name).exists():
+        return {}
+    weights = folder / f"{name}.data"
+    needs = [*([f"{key}-data"] if weights.exists() else []), *needs]
+    extra = {"mlm:artifact_type": "onnx", **extra, **({"stf:needs": needs} if needs else {})}
+    media = "application/octet-stream"
+    assets = {key: make_asset(folder / name, title, f"{media}; framework=onnx", ["mlm:model"], **extra)}
     if weights.exists():
-        assets[f"{MODEL_KEY}-data"] = make_asset(
-            weights, "Weights of the network, float32", "application/octet-stream", ["mlm:weights"]
-        )
+        assets[f"{key}-data"] = make_asset(weights, f"Weights of {title[0].lower()}{title[1:]}", media, ["mlm:weights"])
     return assets
 
 

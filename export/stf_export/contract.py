@@ -13,9 +13,12 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from stf_infer.diffusion import SamplerSpec
 from stf_infer.errors import ContractError
 from stf_infer.samples.spec import SampleSpec
 from stf_infer.spec import InputSpec, ModelSpec, OutputSpec, RasterSpec, TileRule
+
+from .samplers import Sampler
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -57,7 +60,11 @@ class TileWish(BaseModel):
 
 
 class Contract(BaseModel):
-    """Roles, bands, scaling and grids of a network."""
+    """Roles, bands, scaling and grids of a network.
+
+    With a ``sampler`` it is that of one step of a diffusion network: the inputs are the conditions, and the export
+    repeats the step and adds the noise (:func:`stf_export.sampled_contract.sampled`).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     network: str
@@ -66,6 +73,7 @@ class Contract(BaseModel):
     also_read: tuple[RasterSpec, ...] = ()
     output: OutputSpec
     tile: TileWish = TileWish()
+    sampler: Sampler | None = None
     options: dict[str, Any] = {}
     source: str = ""
 
@@ -88,9 +96,20 @@ class Contract(BaseModel):
             also_read=self.also_read,
             output=self.output,
             tile=tile,
+            sampler=self.steps,
             options=self.options,
             source=self.source,
         )
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Roles of the inputs, in their order."""
+        return tuple(i.role for i in self.inputs)
+
+    @property
+    def steps(self) -> SamplerSpec | None:
+        """All steps of the sampling, where the graph or the loop around it is one."""
+        return None
 
 
 # What can be stated about a network: a contract that lacks what is measured, or one where nothing has to be.
@@ -117,6 +136,8 @@ def _table(path: str | Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise ContractError("The contract file is not valid TOML", got=f"{path}: {error}") from error
     data["inputs"] = data.pop("input", data.get("inputs", ()))
+    if isinstance(data.get("sampler"), dict):
+        data["sampler"] = Sampler.from_table(data["sampler"])
     return data
 
 

@@ -21,8 +21,10 @@ def template(kind: str = "rasters") -> str:
 def to_toml(contract: AnyContract) -> str:
     """A contract as a file that :func:`read_contract` reads; what is left at its default is not written."""
     data = contract.model_dump(mode="json", exclude_defaults=True)
+    if isinstance(contract, Contract) and contract.sampler is not None:
+        data["sampler"] = contract.sampler.asked
     inputs, also_read, output = data.pop("inputs"), data.pop("also_read", ()), data.pop("output")
-    tables = {name: data.pop(name) for name in ("tile", "options") if name in data}
+    tables = {name: data.pop(name) for name in ("tile", "sampler", "options") if name in data}
     always = {"ratio": contract.ratio} if isinstance(contract, Contract) else {"kind": contract.kind}
     blocks = [_lines({**data, **always})]
     blocks += [["[[input]]", *_lines(one)] for one in inputs]

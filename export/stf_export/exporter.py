@@ -15,27 +15,22 @@ from stf_infer.bundle import Bundle
 from stf_infer.errors import ExportError
 from stf_infer.grid import Shape
 from stf_infer.samples.spec import SampleSpec
-from stf_infer.spec import TileRule
 
 from . import bundle_writer, networks, onnx_graph
 from .by_sample import export as by_sample
 from .contract import AnyContract, Contract, read_contract
 from .extras import need
-from .global_operators import global_operators
 from .job import Job, Progress
-from .oracle import OnnxOracle, Oracle, TorchOracle
-from .parity import TOLERANCE, compare, stack
-from .probe import Measured, measure, seam
-from .samples import scene_tile
+from .oracle import OnnxOracle, TorchOracle
+from .probe import measure
+from .samplers import Sampler
+from .stage import Trial, finish
 from .tile_rule import tile_rule, wanted_tile
 
 if TYPE_CHECKING:
     from torch import nn
 
 Weights = str | Path | Mapping[str, str | Path]
-
-# Two tiles of a network that is tiled exactly may differ by this part of the output's range outside of their halos.
-_LARGEST_SEAM = 1e-5
 
 
 def export(
@@ -46,8 +41,9 @@ def export(
     tile: int | None = None,
     out: str | Path,
     options: Mapping[str, Any] | None = None,
+    sampler: Sampler | None = None,
     name: str | None = None,
-    tolerance: float = TOLERANCE,
+    tolerance: float | None = None,
     ema: bool | None = None,
     force: bool = False,
     progress: Progress | None = None,
@@ -62,8 +58,10 @@ def export(
         tile: Rows and columns of a tile in fine pixels; None takes 256. Networks that take samples have none.
         out: The bundle to write, ``NAME.stf``.
         options: The network's own options.
+        sampler: How a diffusion network is sampled; what is left open is as its authors have it.
         name: Name of the bundle; None takes that of ``out``.
-        tolerance: Largest difference of torch and the graph, over the output's range.
+        tolerance: Largest difference of torch and the graph, over the output's range. None takes 1e-5, and 1e-4 for a
+            sampling, whose steps hand their rounding on.
         ema: Averaged weights (True) or the last ones (False), where a checkpoint has both.
         force: Replace a bundle that is at ``out`` already.
         progress: Called with a line at every step.
@@ -85,7 +83,12 @@ def export(
     job.say(f"loading {network}")
     made = networks.create(network, bands=bands, **dict(options or {}))
     notes = load_into(made, weights, ema=ema)
-    return _export_torch(job, made.for_export(), made.contract(), tile, notes, "network")
+    contract = made.contract()
+    if _is_step(contract):
+        return _export_sampled(job, made.for_export(), contract, sampler, weights, tile, notes, "network")
+    if sampler is not None:
+        raise ExportError(f"{network} is no diffusion network: there is nothing to sample", got=sampler.asked)
+    return _export_torch(job, made.for_export(), contract, tile, notes, "network")
 
 
 def export_module(
@@ -96,8 +99,9 @@ def export_module(
     tile: int | None = None,
     out: str | Path,
     options: Mapping[str, Any] | None = None,
+    sampler: Sampler | None = None,
     name: str | None = None,
-    tolerance: float = TOLERANCE,
+    tolerance: float | None = None,
     ema: bool | None = None,
     force: bool = False,
     progress: Progress | None = None,
@@ -107,10 +111,12 @@ def export_module(
     Args:
         module: An ``nn.Module``, something that returns one, or ``package.module:name`` of either. The parameters of
             its ``forward`` are named by roles, or by the tensors of the contract.
-        contract: What it wants and gives, or a TOML file that says so.
+        contract: What it wants and gives, or a TOML file that says so. With a table ``[sampler]`` the module is one
+            step of a diffusion network, and the contract's inputs are its conditions.
         weights: A checkpoint to load into it; None takes it as it is.
         tile: Rows and columns of a tile in fine pixels; None takes the contract's, or 256.
         options: Arguments by name for what makes the module.
+        sampler: How a diffusion network is sampled, before what the contract says.
         out: As in :func:`export`, like all others.
         name: As there.
         tolerance: As there.
@@ -136,6 +142,8 @@ def export_module(
         from .checkpoints import load_into
 
         notes = load_into(made, weights, ema=ema)
+    if _is_step(contract) or sampler is not None:
+        return _export_sampled(job, made, contract, sampler, weights, tile, notes, "module")
     return _export_torch(job, made, contract, tile, notes, "module")
 
 
@@ -146,7 +154,7 @@ def export_onnx(
     tile: int | None = None,
     out: str | Path,
     name: str | None = None,
-    tolerance: float = TOLERANCE,
+    tolerance: float | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Bundle:
@@ -176,6 +184,8 @@ def export_onnx(
     contract = read_contract(contract) if isinstance(contract, (str, Path)) else contract
     if isinstance(contract, SampleSpec):
         return by_sample.export_onnx(job, model, contract, tile)
+    if contract.sampler is not None:
+        raise ExportError("A sampler repeats a torch module, and this is an ONNX file", fix="Export with --module")
     job.say("reading the graph")
     graph = onnx_graph.load(model)
     fixed = onnx_graph.static_tile(graph, contract)
@@ -188,7 +198,9 @@ def export_onnx(
         given = OnnxOracle(Path(model), contract, fixed=only)
         measured = measure(given, contract, shape, job.say)
         rule = tile_rule(measured, contract, shape)
-        _finish(job, folder, given, contract, measured, rule, "the file as given", {"source": "onnx"})
+        written = OnnxOracle(folder / bundle_writer.MODEL, contract, fixed=Shape(rule.height, rule.width))
+        trial = Trial(given, "the file as given", written, contract)
+        finish(job, folder, contract, measured, rule, trial, {"source": "onnx"})
     return job.opened()
 
 
@@ -209,82 +221,36 @@ def _export_torch(
         rule = tile_rule(measured, contract, shape)
         job.say("writing the graph")
         to_onnx(bound, contract, shape, folder / bundle_writer.MODEL)
-        made = {"source": source, "torch": need("torch").__version__}
-        _finish(job, folder, oracle, contract, measured, rule, "torch", made)
+        trial = Trial(oracle, "torch", OnnxOracle(folder / bundle_writer.MODEL, contract, fixed=shape), contract)
+        finish(job, folder, contract, measured, rule, trial, _made(source))
     return job.opened()
 
 
-def _finish(
+def _is_step(contract: AnyContract) -> bool:
+    """Whether the contract is that of one step of a diffusion network."""
+    return isinstance(contract, Contract) and contract.sampler is not None
+
+
+def _export_sampled(
     job: Job,
-    folder: Path,
-    reference: Oracle,
-    contract: Contract,
-    measured: Measured,
-    rule: TileRule,
-    reference_name: str,
-    made: dict[str, str],
-) -> None:
-    """What follows once the graph is written: parity, the seam, the golden tile, the description."""
-    path = folder / bundle_writer.MODEL
-    model = onnx_graph.load(path)
-    facts = onnx_graph.facts(model)
-    tile = Shape(rule.height, rule.width)
-    if rule.mode == "blend":
-        rule = rule.model_copy(update={"because": (*global_operators(model, tile), *rule.because)})
-    graph = OnnxOracle(path, contract, fixed=tile)
-    job.say(f"comparing {reference_name} with the graph")
-    parity = compare(
-        reference,
-        graph,
-        contract,
-        tile,
-        named=reference_name,
-        tolerance=job.tolerance,
-        batched=facts.batch is None,
-    )
-    seam_figure = _seam(graph, contract, rule)
-    job.warn_about(measured, rule)
-    job.say("writing the bundle")
-    inputs = scene_tile(contract, tile)
-    bundle_writer.write_description(
-        folder,
-        contract.measured(job.name, rule),
-        inputs,
-        reference(stack([inputs]))[0],
-        facts,
-        {
-            "stf:parity": parity.as_dict(),
-            "stf:probe": {
-                "size": [measured.size.height, measured.size.width],
-                "reach": measured.reach,
-                "unused": list(measured.unused),
-                "seam": seam_figure,
-            },
-            "stf:created": job.created(facts, made),
-            "stf:notes": job.notes,
-        },
-    )
+    step: nn.Module,
+    contract: AnyContract,
+    sampler: Sampler | None,
+    weights: Weights | None,
+    tile: int | None,
+    notes: Sequence[str],
+    source: str,
+) -> Bundle:
+    from .sampled import Sampling, write
+
+    if isinstance(contract, SampleSpec):
+        raise ExportError("A network that takes samples is not sampled by steps", fix="Leave the sampler out")
+    job.notes += notes
+    sampling = Sampling.of(step, contract, sampler or Sampler(), weights)
+    with bundle_writer.staging(job.out, force=job.force) as folder:
+        write(job, sampling, folder, tile, _made(source))
+    return job.opened()
 
 
-def _seam(graph: Oracle, contract: Contract, rule: TileRule) -> float:
-    """How much two overlapping tiles disagree where both are used, on a land-like scene, over the output's range."""
-    shift = rule.stride if rule.mode == "exact" else (rule.height - rule.overlap) // rule.stride * rule.stride
-    tile = Shape(rule.height, rule.width)
-    world = scene_tile(contract, Shape(rule.height + shift, rule.width + shift))
-    figure = seam(graph, contract, world, tile, shift, rule.halo)
-    if rule.mode == "exact" and figure > _LARGEST_SEAM:
-        got, allowed = f"{figure:.2g} of the output's range", f"{_LARGEST_SEAM:.2g}"
-        if contract.tile.halo is not None:
-            raise ExportError(
-                f"Tiles shifted by {shift} disagree outside of the halo that the contract states ({rule.halo})",
-                got=got,
-                allowed=allowed,
-                fix="State another halo or stride, or leave both out to have them measured",
-            )
-        raise ExportError(
-            f"At {tile} pixels the graph is not what was measured on smaller tiles: overlapping tiles disagree",
-            got=got,
-            allowed=allowed,
-            fix="Fix the size in the contract ([tile] size = ...), so that it is measured at that size",
-        )
-    return figure
+def _made(source: str) -> dict[str, str]:
+    return {"source": source, "torch": need("torch").__version__}

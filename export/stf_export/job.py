@@ -36,13 +36,13 @@ class Job:
 
     destination: str | Path
     asked_name: str | None
-    tolerance: float
+    tolerance: float | None
     force: bool
     progress: Progress | None
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if not 0 < self.tolerance < 1:
+        if self.tolerance is not None and not 0 < self.tolerance < 1:
             raise ExportError("The tolerance is a part of the output's range", got=self.tolerance, allowed="0 to 1")
         for package in ("onnx", "onnxruntime", "pystac"):
             need(package)
@@ -58,6 +58,10 @@ class Job:
     def name(self) -> str:
         """Name of the bundle."""
         return self.asked_name or self.out.name.removesuffix(".stf")
+
+    def allowed(self, usual: float) -> float:
+        """Largest difference over the output's range: what was asked for, or else the usual one."""
+        return usual if self.tolerance is None else self.tolerance
 
     def say(self, line: str) -> None:
         """Tell of a step."""

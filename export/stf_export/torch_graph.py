@@ -67,6 +67,22 @@ def bind(module: nn.Module, contract: AnyContract) -> RoleBound:
     Raises:
         ExportError: ``forward`` wants other inputs than the contract names.
     """
+    return RoleBound(ready(module), parameter_names(module, contract), contract.output.tensor)
+
+
+def ready(module: nn.Module) -> nn.Module:
+    """The module itself: in evaluation mode, in float32 on the CPU, its weights fixed."""
+    for parameter in module.eval().float().cpu().parameters():
+        parameter.requires_grad_(False)
+    return module
+
+
+def parameter_names(module: nn.Module, contract: AnyContract, *others: str) -> tuple[str, ...]:
+    """The parameter of ``forward`` that each input of a contract belongs to, then ``others``.
+
+    Raises:
+        ExportError: ``forward`` wants other inputs.
+    """
     parameters = inspect.signature(module.forward).parameters
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     named = {n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
@@ -78,12 +94,12 @@ def bind(module: nn.Module, contract: AnyContract) -> RoleBound:
         if name is None:
             raise _unbound(f"forward has no parameter for {spec.role}", parameters)
         names.append(name)
-    if missing := sorted(needed - set(names)):
+    for name in others:
+        if name not in named and not anything:
+            raise _unbound(f"forward has no parameter {name}", parameters)
+    if missing := sorted(needed - {*names, *others}):
         raise _unbound(f"no input of the contract is meant for {', '.join(missing)}", parameters)
-    bound = RoleBound(module, tuple(names), contract.output.tensor).eval().float().cpu()
-    for parameter in bound.parameters():
-        parameter.requires_grad_(False)
-    return bound
+    return (*names, *others)
 
 
 def _unbound(what: str, parameters: Any) -> ExportError:
@@ -124,8 +140,31 @@ def write_graph(module: RoleBound, contract: AnyContract, example: Tile, path: P
     Raises:
         ExportError: As :func:`to_onnx`.
     """
-    # Two of them: an axis of length one would be taken for a constant.
-    examples = tuple(torch.from_numpy(np.stack([example[i.role]] * 2)) for i in contract.inputs)
+    write_module(
+        module, examples(contract, example), [i.tensor for i in contract.inputs], [contract.output.tensor], path
+    )
+
+
+def examples(contract: AnyContract, tile: Tile) -> tuple[torch.Tensor, ...]:
+    """Inputs to trace a module with: two of them, since an axis of length one would be taken for a constant."""
+    return tuple(torch.from_numpy(np.stack([tile[i.role]] * 2)) for i in contract.inputs)
+
+
+def write_module(
+    module: nn.Module, examples: tuple[torch.Tensor, ...], inputs: list[str], outputs: list[str], path: Path
+) -> None:
+    """Write a module whose ``forward`` takes ``*tensors`` as an ONNX file.
+
+    Args:
+        module: The module.
+        examples: Tensors to trace it with; only the first axis is free afterwards.
+        inputs: What to call them.
+        outputs: What to call what it returns.
+        path: The file to write.
+
+    Raises:
+        ExportError: As :func:`to_onnx`.
+    """
     batch = torch.export.Dim(BATCH_AXIS, min=1)
     size = sum(t.numel() * t.element_size() for t in module.state_dict().values())
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
@@ -138,8 +177,8 @@ def write_graph(module: RoleBound, contract: AnyContract, example: Tile, path: P
                     str(raw),
                     dynamo=True,
                     opset_version=OPSET,
-                    input_names=[i.tensor for i in contract.inputs],
-                    output_names=[contract.output.tensor],
+                    input_names=inputs,
+                    output_names=outputs,
                     dynamic_shapes={"tensors": tuple({0: batch} for _ in examples)},
                     external_data=size > WEIGHTS_INSIDE,
                     verbose=False,

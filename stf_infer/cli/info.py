@@ -11,6 +11,7 @@ from ._verb import Report, verb
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
+    from ..diffusion import SamplerSpec
     from ..spec import InputSpec, ModelSpec, RasterSpec, TileRule, Values
 
 
@@ -60,9 +61,9 @@ def _show(console: Any, bundle: Bundle) -> None:
 
     spec, data = bundle.spec, _data(bundle)
     if isinstance(spec, SampleSpec):
-        about, table, tile = "takes samples", sample_table(spec), None
+        about, table, tile, sampler = "takes samples", sample_table(spec), None, None
     else:
-        about, table, tile = f"ratio {spec.ratio}", _raster_table(spec), spec.tile
+        about, table, tile, sampler = f"ratio {spec.ratio}", _raster_table(spec), spec.tile, spec.sampler
     console.print(f"[bold]{escape(spec.name)}[/]  {escape(spec.network)}, {about}", highlight=False)
     if spec.source:
         console.print(escape(spec.source), highlight=False)
@@ -71,7 +72,7 @@ def _show(console: Any, bundle: Bundle) -> None:
     console.print()
 
     facts = Table.grid(padding=(0, 2))
-    for name, words in _facts(data, tile):
+    for name, words in _facts(data, tile, sampler):
         facts.add_row(name, escape(words))
     console.print(facts)
     console.print()
@@ -98,7 +99,7 @@ def _raster_table(spec: ModelSpec) -> Any:
     return rasters
 
 
-def _facts(data: dict[str, Any], tile: TileRule | None) -> list[tuple[str, str]]:
+def _facts(data: dict[str, Any], tile: TileRule | None, sampler: SamplerSpec | None) -> list[tuple[str, str]]:
     facts = [] if tile is None else [("tile", _tile_words(tile)), *(("because", why) for why in tile.because)]
     if reach := data["probe"].get("reach"):
         facts.append(("reach", ", ".join(f"{role} {pixels} px" for role, pixels in reach.items())))
@@ -112,6 +113,8 @@ def _facts(data: dict[str, Any], tile: TileRule | None) -> list[tuple[str, str]]
                 f"{'samples' if tile is None else 'tiles'}",
             )
         )
+    if sampler is not None:
+        facts.append(("sampler", sampler.describe()))
     facts.append(("precisions", ", ".join(data["precisions"])))
     if engines := data["engines"]:
         facts.append(("engines", ", ".join(f"{e['target']} {e['precision']} b{e['batch']}" for e in engines)))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -53,6 +53,14 @@ def package_version(*packages: str) -> str:
         except PackageNotFoundError:
             continue
     return ""
+
+
+class Noise(Protocol):
+    """Where a loop on the host takes the noise of its steps from, such as :class:`stf_infer.noise.TileNoise`."""
+
+    def draw(self, step: int, bands: int) -> np.ndarray:
+        """Draw number ``step`` for every tile of the batch: float32 ``(N, bands, H, W)``."""
+        ...
 
 
 def batches_of(inputs: Mapping[str, np.ndarray], size: int) -> Iterator[dict[str, np.ndarray]]:
@@ -105,12 +113,13 @@ class Engine(ABC):
         """Name, backend version, precision and device: what is stored with every result."""
         return {"engine": self.name, "precision": "fp32"}
 
-    def infer(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def infer(self, inputs: Mapping[str, np.ndarray], noise: Noise | None = None) -> dict[str, np.ndarray]:
         """Run one batch.
 
         Args:
             inputs: Tensor name: array in network values, of the contract's type; tiles are float32 ``(N, C, h, w)``.
                 N is free, the rest static.
+            noise: Where draws come from that are no inputs; asked only where a sampler is looped here and draws.
 
         Returns:
             Tensor name: float32 array, of tiles ``(N, C, H, W)``.
@@ -134,15 +143,21 @@ class Engine(ABC):
                 allowed=f"1 to {self.max_batch}",
                 fix=self.remedy or None,
             )
-        outputs = self._infer_in_batches(inputs, got[0])
+        outputs = self.infer_tiles(inputs, got[0], noise)
         name, expected = self.spec.output.tensor, (got[0], *self.spec.output_shape)
         found = outputs[name].shape if name in outputs else f"only {', '.join(outputs)}"
         if found != expected:
             raise EngineError(f"The output {name} is not what the contract says", got=found, allowed=expected)
         return outputs
 
-    def _infer_in_batches(self, inputs: Mapping[str, np.ndarray], tiles: int) -> dict[str, np.ndarray]:
-        """All tiles in one call, or in calls of the number that the graph takes, the last one filled up."""
+    def trial(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """One call for the sake of its time and memory; a loop on the host does one of its steps."""
+        self.infer(inputs)
+
+    def infer_tiles(
+        self, inputs: Mapping[str, np.ndarray], tiles: int, noise: Noise | None = None
+    ) -> dict[str, np.ndarray]:
+        """All tiles, unchecked: in one call, or in calls of the number that the graph takes, the last one filled up."""
         size = self.fixed_batch
         if size is None or size == tiles:
             return self.infer_impl(inputs)

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 from ..bundle import GOLDEN, Asset, Bundle
 from ..errors import BundleError, CheckFailedError, EngineError, EngineUnavailableError, UsageError
 from . import registry, store
+from .host_loop import is_looped
 from .isolation import as_stf_error, compile_apart
 from .key import EngineKey, fixed_batch, graph_of, usual_batch
 from .machine import peak_memory
@@ -94,6 +95,12 @@ def build(
     if rebuild not in get_args(Rebuild):
         raise UsageError("There is no such way to rebuild", got=rebuild, allowed=", ".join(get_args(Rebuild)))
     bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    if is_looped(bundle):
+        raise EngineError(
+            "The sampler of this bundle is a loop on the host, around graphs that every engine opens as they are",
+            got=bundle.path,
+            fix="Export it with --loop graph to have one engine call a tile, which can be built",
+        )
     home = buildable(target)
     precision = precision or _usual(home)
     home.check_precision(precision)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from ..errors import AssetError, EngineError, EngineUnavailableError, OutputError, StfError, UsageError
 from . import registry, store
 from .base import Engine, EngineInfo
+from .host_loop import HostLoop, is_looped
 from .key import graph_of
 from .store import StoredEngine
 from .target import Target
@@ -54,7 +55,7 @@ class Candidate:
             EngineError: The backend refuses, or its package cannot be imported.
         """
         try:
-            engine = self.target.open(bundle, self.stored, self.precision, threads)
+            engine = self._open(bundle, threads)
         except ImportError as error:
             raise EngineUnavailableError(
                 f"The engine {self.target.name} is installed and cannot be imported",
@@ -71,6 +72,11 @@ class Candidate:
             more = store.command(bundle, self.target.name, self.precision)
             engine.remedy = f"Take a smaller --tile-batch, or `{more} --tile-batch N`"
         return engine
+
+    def _open(self, bundle: Bundle, threads: int | None) -> Engine:
+        if is_looped(bundle):
+            return HostLoop(bundle, threads, self.target, self.precision)
+        return self.target.open(bundle, self.stored, self.precision, threads)
 
 
 def open_engine(

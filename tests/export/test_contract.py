@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from typing import get_args
@@ -12,9 +13,12 @@ from pydantic import ValidationError
 from stf_export import networks
 from stf_export.contract import Contract, TileWish
 from stf_export.contract_toml import template, to_toml
+from stf_export.sampled_contract import sampled
+from stf_export.samplers import Sampler, resolve
+from stf_export.samplers.options import CHOICES
 from stf_infer.cli import main
-from stf_infer.errors import ContractError
-from stf_infer.spec import InputSpec, OutputSpec, RasterSpec, ScalarRule, SceneStatistic, TileRule, Values
+from stf_infer.errors import ContractError, ExportError
+from stf_infer.spec import InputSpec, ModelSpec, OutputSpec, RasterSpec, ScalarRule, SceneStatistic, TileRule, Values
 from support import REPOSITORY
 from tiny_networks import contract_for
 
@@ -71,6 +75,8 @@ def test_the_template_names_every_field_and_every_choice():
         *TileWish.model_fields,
         *SceneStatistic.model_fields,
         *get_args(ScalarRule),
+        *(field.name for field in dataclasses.fields(Sampler)),
+        *(choice for choices in CHOICES.values() for choice in choices),
     }
     assert [name for name in fields if name not in text] == []
     for model, field in (
@@ -84,6 +90,42 @@ def test_the_template_names_every_field_and_every_choice():
         choices = [c for a in (annotation, *get_args(annotation)) for c in get_args(a) if isinstance(c, str)]
         assert choices
         assert [c for c in choices if c not in text] == []
+
+
+def test_the_sampler_of_the_template_is_one(tmp_path):
+    lines = template().split("# [sampler]\n")[1].split("\n\n")[0].splitlines()
+    text = template().replace("\n[options]", "\n[sampler]\n" + "\n".join(line.removeprefix("# ") for line in lines))
+    with pytest.raises(ExportError, match="with ddpm"):  # every option at once is more than one sampler has
+        resolve(read(text, tmp_path).sampler)
+    fitting = text.replace('variance = "small"', "").replace("beta_range = [0.0001, 0.02]", "")
+    sampler = resolve(read(fitting, tmp_path).sampler)
+    assert (sampler.timesteps, sampler.prediction, sampler.clip) == ((99, 74, 49, 24), "x0", "rederive")
+
+
+def test_a_sampler_with_a_mistake_is_named(tmp_path):
+    with pytest.raises(ExportError, match=r"Got: step\. Allowed: name, steps"):
+        read(f"{template()}\n[sampler]\nstep = 4\n", tmp_path)
+
+
+def test_the_contract_of_a_diffusion_network_can_be_read_back(tmp_path):
+    contract = networks.create("stfdiff", width=8).contract()
+    assert read(to_toml(contract), tmp_path).model_dump_json() == contract.model_dump_json()
+    assert read(to_toml(contract), tmp_path).sampler == networks.network_class("stfdiff").preset.sampler
+
+
+def test_a_sampled_contract_has_its_noise_and_its_steps():
+    step = networks.create("stfdiff", bands=3, width=8).contract()
+    for asked, draws in (({}, [0]), ({"eta": 1.0, "steps": 3}, [0, 1, 2]), ({"eta": 1.0, "loop": "host"}, [0])):
+        contract = sampled(step, resolve(Sampler(**asked), networks.network_class("stfdiff").preset))
+        noises = [i for i in contract.inputs if i.grid == "noise"]
+        assert [i.draw for i in noises] == draws
+        assert [i.role for i in noises] == ["noise", *(f"noise_{d}" for d in draws[1:])]
+        assert all(i.bands == step.output.bands for i in noises)
+        spec = contract.measured("net", TileRule(height=64, width=64, stride=4))
+        assert spec.sampler == contract.steps
+        assert contract.sampler is None
+        with pytest.raises(ValidationError, match="the sampler takes the draws"):
+            ModelSpec(**{**spec.model_dump(), "inputs": spec.inputs[:-1]})
 
 
 def test_the_contract_in_the_documentation_is_one(tmp_path):

@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 
 import stf_export.cli
-from stf_export import exporter, networks
+from stf_export import exporter, networks, stage
 from stf_export.cli._parse import parse_bands, parse_options, parse_weights
 from stf_infer.bundle import Bundle
 from stf_infer.cli import main
@@ -190,7 +190,7 @@ def test_a_failed_parity_is_a_failed_check(work, monkeypatch):
     def differs(*_, **__):
         raise ParityError("The exported graph does not compute what torch computes")
 
-    monkeypatch.setattr(exporter, "compare", differs)
+    monkeypatch.setattr(stage, "compare", differs)
     result = call("--onnx", "model.onnx", "--contract", "contract.toml", "--tile", 16, "-o", "net.stf", "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["error"] == "ParityError"

@@ -16,7 +16,7 @@ from stf_infer.samples.spec import SampleSpec
 from .. import bundle_writer, onnx_graph
 from ..extras import need
 from ..oracle import OnnxOracle, Oracle, TorchOracle
-from ..parity import compare_on, stack
+from ..parity import TOLERANCE, compare_on, stack
 from ..samples import Tile
 from .graph import pin
 from .trials import noise_sample, smooth_sample
@@ -106,7 +106,7 @@ def _finish(
         OnnxOracle(path, spec),
         samples,
         named=reference_name,
-        tolerance=job.tolerance,
+        tolerance=job.allowed(TOLERANCE),
         batched=facts.batch is None,
     )
     unused = _unused(reference, samples[1], samples[2])

@@ -17,6 +17,7 @@ from stf_infer.errors import UsageError
 from stf_infer.samples.spec import SampleSpec
 
 from ._parse import parse_bands, parse_options, parse_weights
+from ._sampler import sampler_from, sampler_options
 
 if TYPE_CHECKING:
     from stf_infer.bundle import Bundle
@@ -28,13 +29,18 @@ if TYPE_CHECKING:
 @click.option("--weights", multiple=True, metavar="[BAND=]FILE", help="Trained weights; once for each band if need be.")
 @click.option("--bands", metavar="A,B,...|N", help="Names of the bands in the network's order, or how many.")
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="An option of the network.")
+@sampler_options
 @click.option("--module", metavar="PACKAGE.MODULE:FACTORY", help="A torch module of your own, with --contract.")
 @click.option("--onnx", metavar="FILE", help="An ONNX file of your own, with --contract.")
 @click.option("--contract", metavar="FILE", help="What it wants and gives; see `stf-infer contract --template`.")
 @click.option("--tile", type=click.IntRange(min=1), help="Rows and columns of a tile in fine pixels.  [default: 256]")
 @click.option("-o", "--output", required=True, metavar="NAME.stf", help="The bundle to write.")
 @click.option("--name", help="Name of the bundle.  [default: that of the folder]")
-@click.option("--tolerance", type=float, help="Largest difference to torch, over the output's range.  [default: 1e-5]")
+@click.option(
+    "--tolerance",
+    type=float,
+    help="Largest difference to torch, over the output's range.  [default: 1e-5; sampled 1e-4]",
+)
 @click.option("--ema/--no-ema", default=None, help="Averaged weights or the last ones, where a checkpoint has both.")
 @click.option("--force", is_flag=True, help="Replace a bundle that is there already.")
 def export(
@@ -56,7 +62,10 @@ def export(
     from .. import exporter
 
     _one_source(network, module, onnx, contract)
+    sampler = sampler_from(common)
     common = {key: value for key, value in common.items() if value is not None}
+    if sampler is not None:
+        common["sampler"] = sampler
     started = time.monotonic()
     with _progress_line() as progress:
         common |= {"out": output, "progress": progress}
@@ -65,7 +74,12 @@ def export(
             if files is None:
                 raise UsageError("No weights are given", fix=f"stf-infer export {network} --weights FILE ...")
             bundle = exporter.export(
-                network, files, bands=parse_bands(bands), options=parse_options(options), ema=ema, **common
+                network,
+                files,
+                bands=parse_bands(bands),
+                options=parse_options(options),
+                ema=ema,
+                **common,
             )
         elif module is not None:
             _refuse("--module", bands=bands)
@@ -78,7 +92,7 @@ def export(
                 **common,
             )
         else:
-            _refuse("--onnx", bands=bands, weights=weights, option=options, ema=ema)
+            _refuse("--onnx", bands=bands, weights=weights, option=options, sampler=sampler, ema=ema)
             bundle = exporter.export_onnx(str(onnx), str(contract), **common)
     data = _summary(bundle, time.monotonic() - started)
     return Report(data, lambda console: _show(console, data))
@@ -106,6 +120,7 @@ def _refuse(door: str, **options: Any) -> None:
 
 def _summary(bundle: Bundle, seconds: float) -> dict[str, Any]:
     spec = bundle.spec
+    sampler = None if isinstance(spec, SampleSpec) else spec.sampler
     return {
         "bundle": str(bundle.path),
         "sha256": bundle.sha256,
@@ -114,6 +129,7 @@ def _summary(bundle: Bundle, seconds: float) -> dict[str, Any]:
         "network": spec.network,
         "roles": list(spec.roles),
         "tile": None if isinstance(spec, SampleSpec) else spec.tile.model_dump(),
+        "sampler": sampler.describe() if sampler else None,
         "parity": bundle.parity,
         "notes": bundle.properties.get("stf:notes", []),
         "next": f"stf-infer check {bundle.path}",
@@ -123,6 +139,7 @@ def _summary(bundle: Bundle, seconds: float) -> dict[str, Any]:
 def _show(console: Any, data: dict[str, Any]) -> None:
     parity = data["parity"]
     lines = [
+        *([f"sampler {data['sampler']}"] if data["sampler"] else []),
         *_tile_lines(data["tile"]),
         f"parity {parity['relative']:.1e} of the output's range against {parity['reference']} "
         f"(allowed {parity['tolerance']:.0e})",

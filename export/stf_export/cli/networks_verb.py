@@ -70,6 +70,7 @@ def described(name: str) -> dict[str, Any]:
         "options": dict(about.options),
         "inputs": _inputs(network, contract),
         **_tiling(contract),
+        "sampler": _sampler(contract),
         "status": status,
         "reason": reason,
     }
@@ -82,15 +83,26 @@ def _tiling(contract: AnyContract | None) -> dict[str, Any]:
     return {"tile": wish.size or "auto", "mode": wish.mode, "halo": wish.halo, "ratio": contract.ratio}
 
 
+def _sampler(contract: AnyContract | None) -> str | None:
+    steps = contract.steps if isinstance(contract, Contract) else None
+    return None if steps is None else steps.describe()
+
+
 def _status(network: FusionNetwork) -> tuple[AnyContract | None, str, str]:
+    from ..networks.diffusion.denoiser import Denoiser
+    from ..sampled_contract import sampled
+    from ..samplers import Sampler, resolve
+
     try:
         contract = network.contract()
     except TypeError:
-        if hasattr(network, "sampled_contract"):
-            return None, DEFINITION_ONLY, "one denoising step: a scene needs a sampler around it"
         return None, DEFINITION_ONLY, "it states no contract"
     if isinstance(contract, SampleSpec):
         return contract, SAMPLES, ""
+    if contract.sampler is not None:
+        # A step takes a noisy image and a time, which the sampler supplies.
+        assert isinstance(network, Denoiser)
+        return sampled(contract, resolve(Sampler(), network.preset)), IMAGE, ""
     missing = _left_open(network.for_export(), contract)
     if missing:
         return contract, NOT_EXPORTABLE, f"forward needs {', '.join(missing)}, which a bundle cannot state"
@@ -154,6 +166,7 @@ def _show_one(console: Any, row: dict[str, Any]) -> None:
         f"status   {row['status']}{why}",
         f"tile     {_tile(row) or 'none'}",
         *(f"input    {i['role']}{_where(i)}" for i in row["inputs"]),
+        *([f"sampler  {row['sampler']}"] if row["sampler"] else []),
         *(f"option   {name}: {meaning}" for name, meaning in row["options"].items()),
     ]
     for line in lines:

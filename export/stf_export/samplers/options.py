@@ -24,7 +24,8 @@ GRAPH_STEPS = 16
 # Alpha-bar of a checkpoint is stored in float32; another schedule differs by far more.
 _SAME_SCHEDULE = 1e-5
 
-_CHOICES: dict[str, tuple[Any, ...]] = {
+# What the options that are names may be.
+CHOICES: dict[str, tuple[Any, ...]] = {
     "name": get_args(SamplerName),
     "spacing": get_args(SpacingName),
     "prediction": get_args(Prediction),
@@ -55,6 +56,8 @@ class Sampler:
         diffusers_compatible: The step before t is taken to be ``t - T // N``, as the library diffusers does, and not
             the next one of the list.
         loop: ``graph`` or ``host``; None unrolls up to 16 steps.
+        image: For a module of your own: the parameter of its ``forward`` that takes the noisy image.
+        time: For a module of your own: the parameter that takes the time steps, int64 ``(N,)``.
 
     Raises:
         ExportError: A value is not allowed, or two of them exclude each other.
@@ -74,9 +77,11 @@ class Sampler:
     beta_range: tuple[float, float] | None = None
     diffusers_compatible: bool = False
     loop: Loop | None = None
+    image: str = "x_t"
+    time: str = "t"
 
     def __post_init__(self) -> None:
-        for option, allowed in _CHOICES.items():
+        for option, allowed in CHOICES.items():
             value = getattr(self, option)
             if value is not None and value not in allowed:
                 raise ExportError(
@@ -110,6 +115,15 @@ class Sampler:
             raise ExportError("A sampler has no option of that name", got=", ".join(unknown), allowed=", ".join(known))
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
         return cls(**values)
+
+    def over(self, other: Sampler) -> Sampler:
+        """This sampler, with what it leaves open as ``other`` has it."""
+        usual = other.asked
+        if self.timesteps is not None:
+            usual = {name: value for name, value in usual.items() if name not in ("steps", "spacing")}
+        elif self.steps is not None or self.spacing is not None:
+            usual.pop("timesteps", None)
+        return Sampler(**{**usual, **self.asked})
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -201,7 +215,7 @@ def _need(value: Any, what: str, option: str) -> Any:
     if value is None:
         raise ExportError(
             f"Nothing is known about the {what} of this network, and its weights do not tell",
-            allowed=", ".join(map(str, _CHOICES[option])),
+            allowed=", ".join(map(str, CHOICES[option])),
             fix=f"State {option}: as an option of the sampler, or in the table [sampler] of the contract",
         )
     return value

@@ -8,15 +8,15 @@ weights of the denoiser are those of the one module that all steps call.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
-from stf_infer.diffusion import SamplerSpec, advance
+from stf_infer.diffusion import SamplerSpec, run
 from stf_infer.errors import ExportError
 
-from ..networks.diffusion.denoiser import Denoiser
+from .parts import StepParts
 
 
 class Unrolled(nn.Module):
@@ -33,7 +33,7 @@ class Unrolled(nn.Module):
     """
 
     def __init__(
-        self, denoiser: Denoiser, sampler: SamplerSpec, conditions: Sequence[str], noises: Sequence[str]
+        self, denoiser: StepParts, sampler: SamplerSpec, conditions: Sequence[str], noises: Sequence[str]
     ) -> None:
         super().__init__()
         wanted = 1 + sum(draw is not None for draw in sampler.draws)
@@ -51,40 +51,48 @@ class Unrolled(nn.Module):
 
     def forward(self, **images: torch.Tensor) -> torch.Tensor:
         """The sample ``(N, C, H, W)``, from images ``(N, C, H, W)`` by role, in network values."""
-        features = self.denoiser.encode(*(images[role] for role in self.conditions))
-        noises = [images[role] for role in self.noises]
-        x, previous = noises[0], None
-        for number, draw in enumerate(self.sampler.draws):
+        start, *drawn = (images[role] for role in self.noises)
+        return self.sample([images[role] for role in self.conditions], start, lambda number: drawn[number - 1])
+
+    def sample(
+        self, conditions: Sequence[torch.Tensor], start: torch.Tensor, draw: Callable[[int], torch.Tensor]
+    ) -> torch.Tensor:
+        """The sample ``(N, C, H, W)``, from the conditions in their order, with later noise drawn when it is needed."""
+        features = self.denoiser.encode(*conditions)
+
+        def output(number: int, x_t: torch.Tensor) -> torch.Tensor:
             times = tuple(self.get_buffer(_buffer(number, place)) for place in range(self._constants))
-            output = self.denoiser.predict(features, x, times)
-            check_output(self.sampler, x, output)
-            x, previous = advance(self.sampler, number, x, output, previous, None if draw is None else noises[draw])
-        return x
+            found = self.denoiser.predict(features, x_t, times)
+            check_output(self.sampler, x_t, found)
+            return found
+
+        return run(self.sampler, output, start, draw)
 
 
 class Encoder(nn.Module):
     """What a denoiser makes of its conditions, once for a tile: the first of the two graphs of a loop on the host."""
 
-    def __init__(self, denoiser: Denoiser) -> None:
+    def __init__(self, denoiser: StepParts) -> None:
         super().__init__()
         self.denoiser = denoiser
 
-    def forward(self, *conditions: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Features from the conditions in their order."""
-        return self.denoiser.encode(*conditions)
+        return self.denoiser.encode(*tensors)
 
 
 class Step(nn.Module):
     """One step of a denoiser, time included: the second of the two graphs of a loop on the host."""
 
-    def __init__(self, denoiser: Denoiser) -> None:
+    def __init__(self, denoiser: StepParts) -> None:
         super().__init__()
         self.denoiser = denoiser
 
     def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
         """The raw output, from the features, ``x_t`` and the time as a number ``(N, 1, 1, 1)``."""
         *features, x_t, t = tensors
-        return self.denoiser.denoise(tuple(features), x_t, t[:, 0, 0, 0].to(torch.int64))
+        times = self.denoiser.embed(t[:, 0, 0, 0].to(torch.int64))
+        return self.denoiser.predict(tuple(features), x_t, times)
 
 
 def check_output(sampler: SamplerSpec, x_t: torch.Tensor, output: torch.Tensor) -> None:

@@ -8,6 +8,8 @@ import torch
 from golden_support import check, golden_inputs, keys_of, load_golden_weights, published_keys, read_golden
 from stf_export import networks
 from stf_export.networks.diffusion.diffstsf import DiffSTSF, pan_details
+from stf_export.sampled_contract import sampled
+from stf_export.samplers import Sampler, resolve
 from stf_infer.errors import ExportError
 
 CONDITIONS = ("wfv_t2", "pan_t1", "ms_t1")
@@ -94,16 +96,16 @@ def test_other_band_counts(bands: int):
 
 
 def test_contract_of_a_sampling(network: DiffSTSF):
-    contract = network.sampled_contract(steps=250)
+    contract = sampled(network.contract(), resolve(Sampler(), network.preset))
     tensors = {i.tensor: i for i in contract.inputs}
     assert set(tensors) == {*CONDITIONS, "noise"}
     assert tensors["pan_t1"].role == "fine_t1"
+    assert tensors["wfv_t2"].role == "coarse_t2"
     assert tensors["pan_t1"].bands == ("pan",)
     assert contract.tile.size == 128
     assert contract.tile.mode == "blend"
-    assert contract.options == {"steps": 250}
-    with pytest.raises(TypeError):
-        network.contract()
+    assert contract.ratio == 8
+    assert len(contract.steps.timesteps) == 250
 
 
 @pytest.mark.parametrize("options", [{"bands": ()}, {"bands": ("red", "red")}, {"size": 128}])

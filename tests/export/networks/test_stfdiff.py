@@ -12,6 +12,8 @@ from golden_support import check, golden_inputs, keys_of, load_golden_weights, p
 from stf_export import networks
 from stf_export.networks.blocks.standardised import StandardisedConv2d
 from stf_export.networks.diffusion.stfdiff import Activations, Norm, References, STFDiff
+from stf_export.sampled_contract import sampled
+from stf_export.samplers import Sampler, resolve
 from stf_infer.errors import ExportError
 
 ROLES = {
@@ -181,16 +183,18 @@ def test_export_folds_the_standardised_weights_and_shares_the_rest():
 @pytest.mark.parametrize("norm", get_args(Norm))
 def test_contract_of_a_sampling(references: int, norm: str):
     network = networks.create("stfdiff", bands=4, references=references, norm=norm)
-    contract = network.sampled_contract(steps=4)
-    assert [i.role for i in contract.inputs] == [*ROLES[references], "noise"]
-    assert all(i.bands == network.bands and i.grid == "fine" for i in contract.inputs)
+    step = network.contract()
+    assert [i.role for i in step.inputs] == [*ROLES[references]]
+    contract = sampled(step, resolve(Sampler(steps=4, eta=1.0), network.preset))
+    assert [i.role for i in contract.inputs] == [*ROLES[references], "noise", "noise_1", "noise_2", "noise_3"]
+    assert [i.draw for i in contract.inputs if i.grid == "noise"] == [0, 1, 2, 3]
+    assert all(i.bands == network.bands for i in contract.inputs)
+    assert all(i.grid == "fine" for i in step.inputs)
     values = contract.output.values
     assert (0 * values.scale + values.offset, 1 * values.scale + values.offset) == (-1, 1)
     assert contract.tile.mode == ("blend" if norm == "group" else "auto")
-    assert contract.options["steps"] == 4
     assert contract.options["norm"] == norm
-    with pytest.raises(TypeError):
-        network.contract()
+    assert contract.steps.timesteps == (99, 74, 49, 24)
 
 
 def test_bands_of_a_state_dict():

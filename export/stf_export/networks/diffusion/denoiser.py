@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
-from ...contract import Contract
 from ...samplers import Preset
 from ..base import FusionNetwork
 
@@ -22,8 +21,8 @@ class Denoiser(FusionNetwork):
     its time steps, int64 of shape ``(N,)``. It is ``predict(encode(conditions), x_t, embed(t))``: a sampler calls
     :meth:`encode` once for a tile, :meth:`embed` once for all tiles, and :meth:`predict` in every step.
 
-    A step has no contract, since a runtime cannot supply its time: what a sampler makes of it has one
-    (:meth:`sampled_contract`).
+    :meth:`contract` is that of the step: its conditions, its output, and how its authors sample it. A runtime cannot
+    supply the time of a step; the contract of a bundle is made of it by :func:`stf_export.contract.sampled`.
     """
 
     conditions: ClassVar[tuple[str, ...]]
@@ -47,11 +46,3 @@ class Denoiser(FusionNetwork):
     def denoise(self, features: Features, x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """The network's raw output for a noisy image at time steps ``t``, from what :meth:`encode` gave."""
         return self.predict(features, x_t, self.embed(t))
-
-    def sampled_contract(self, **options: Any) -> Contract:
-        """The contract of a whole sampling: the conditions and ``noise``, a standard normal image, in; ``fine_t2`` out.
-
-        Args:
-            options: What the sampler wants to have recorded beside the options of the network.
-        """
-        raise NotImplementedError

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -174,18 +174,18 @@ class DiffSTSF(Denoiser):
                 image = part(image)
         return self.out(image)
 
-    def sampled_contract(self, **options: Any) -> Contract:
+    def contract(self) -> Contract:
         """Reflectance from 0 to 1 on the panchromatic grid, in tiles of 128 that are blended.
 
-        The panchromatic image defines the output grid and so has the role ``fine_t1``; the multispectral and the
-        wide-field image, at a quarter and an eighth of its resolution, are ``coarse_t1`` and ``coarse_t2``.
+        The panchromatic image, of 2 m, defines the output grid and so has the role ``fine_t1``; the wide-field image of
+        16 m is ``coarse_t2``. The multispectral image of 8 m is neither and keeps its name: its pixels are not those
+        that the ratio speaks of.
         """
         values = Values(minimum=0.0, maximum=1.0)
         inputs = (
             InputSpec(role="coarse_t2", tensor="wfv_t2", bands=self.bands, values=values),
             InputSpec(role="fine_t1", tensor="pan_t1", bands=("pan",), values=values),
-            InputSpec(role="coarse_t1", tensor="ms_t1", bands=self.bands, values=values),
-            InputSpec(role="noise", tensor="noise", bands=self.bands, values=Values(unit="1")),
+            InputSpec(role="ms_t1", tensor="ms_t1", bands=self.bands, values=values),
         )
         return Contract(
             network="diffstsf",
@@ -193,7 +193,7 @@ class DiffSTSF(Denoiser):
             inputs=inputs,
             output=OutputSpec(tensor="fine_t2", bands=self.bands, values=values),
             tile=TileWish(size=TILE, mode="blend", overlap=TILE - 32),
-            options=options,
+            sampler=self.preset.sampler,
             source=self.about.source,
         )
 

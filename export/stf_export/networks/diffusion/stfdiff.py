@@ -180,18 +180,18 @@ class STFDiff(Denoiser):
         downs, ups = ([block for block, _ in stack] for stack in (self.noisy_downs, self.noise_ups))
         return [*downs, self.noisy_mid_block, *ups, self.final_res_block]
 
-    def sampled_contract(self, **options: Any) -> Contract:
+    def contract(self) -> Contract:
         """Reflectance from 0 to 1, stretched to -1 to 1; group norm sees the tile, so tiles are blended."""
         values = Values(scale=2.0, offset=-1.0, minimum=0.0, maximum=1.0)
         inputs = [InputSpec(role=role, tensor=role, bands=self.bands, values=values) for role in self.conditions]
-        inputs.append(InputSpec(role="noise", tensor="noise", bands=self.bands, values=Values(unit="1")))
         own = {n: getattr(self, n) for n in ("references", "norm", "activations", "width", "multipliers")}
         return Contract(
             network="stfdiff",
             inputs=tuple(inputs),
             output=OutputSpec(tensor="fine_t2", bands=self.bands, values=values),
             tile=TileWish(mode="blend" if self.norm == "group" else "auto"),
-            options={**own, **options},
+            sampler=self.preset.sampler,
+            options=own,
             source=self.about.source,
         )
 
