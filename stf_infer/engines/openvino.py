@@ -7,8 +7,10 @@ is asked for by name, and bf16 only where somebody has asked for it.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import io
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -35,6 +37,25 @@ _BLOB = "model.blob"
 # less is noise, and every stream has memory of its own.
 _MEASURE_SECONDS = 0.5
 _WORTH = 0.95
+
+
+_TELEMETRY = "openvino_telemetry"
+
+
+def runtime() -> Any:
+    """The module ``openvino``, imported so that it reports to nobody.
+
+    By itself it sends an event to its makers when it is imported, from a process that it forks; where there is no
+    network, or the process has threads, that one may stay behind for ever. Without the package for it, it sends
+    nothing.
+    """
+    if "openvino" in sys.modules or _TELEMETRY in sys.modules:
+        return importlib.import_module("openvino")
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # as if it were not installed
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        del sys.modules[_TELEMETRY]
 
 
 def target(name: str) -> Target:
@@ -83,10 +104,8 @@ class OpenVinoTarget(Target):
         return replace(info, usable=True, builds=True, devices=devices)
 
     def compile(self, job: Job) -> Compiled:
-        import openvino
-
         job.say("compiling")
-        core = openvino.Core()
+        core = runtime().Core()
         model = _compile(core, job.graph, job.batch, self.kind, self.config(job.precision, 1, None))
         blob = _exported(model)
         streams = self._streams(core, blob, job)
@@ -140,9 +159,7 @@ class OpenVinoEngine(Engine):
         super().__init__(bundle, threads)
 
     def open_impl(self, bundle: Bundle, threads: int | None) -> None:
-        import openvino
-
-        core, kind = openvino.Core(), self._target.kind
+        core, kind = runtime().Core(), self._target.kind
         if self._stored is None:
             graph = bundle.asset(graph_of(bundle, self._precision, self._target.executed))
             # Samples come by the dozen, in numbers that differ from call to call; tiles one by one.
@@ -259,9 +276,7 @@ def _seconds_a_call(model: Any, streams: int) -> float:
 
 @cache
 def _full_name(kind: str) -> str:
-    import openvino
-
-    core = openvino.Core()
+    core = runtime().Core()
     return str(core.get_property(kind, "FULL_DEVICE_NAME")) if kind in core.available_devices else ""
 
 

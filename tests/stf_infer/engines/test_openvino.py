@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,8 @@ from stf_infer.engines import build, machine, open_engine
 from stf_infer.engines import openvino as backend
 from stf_infer.errors import EngineError
 
-pytest.importorskip("openvino")
+if importlib.util.find_spec("openvino") is None:
+    pytest.skip("needs the extra openvino", allow_module_level=True)
 
 BF16 = pytest.mark.skipif(not machine.cpu().has_bf16, reason="the processor does not compute in bf16")
 
@@ -33,7 +37,7 @@ def tiles(engine: Any, number: int, seed: int = 0) -> dict[str, np.ndarray]:
 
 def test_the_blob_is_what_openvino_wrote(blur):
     """OpenVINO itself opens it."""
-    import openvino
+    openvino = backend.runtime()
 
     report = make(blur)
     assert report.path.name == "model.blob"
@@ -206,7 +210,16 @@ def test_a_graph_with_another_fixed_batch_is_refused(tmp_path, blur):
         value.type.tensor_type.shape.dim[0].dim_value = 1
     onnx.save(model, str(graph))
     blur._verified.add("model-fp32")
-    import openvino
+    openvino = backend.runtime()
 
     with pytest.raises(EngineError, match=r"takes another number of tiles. Got: 4. Allowed: 1"):
         backend._compile(openvino.Core(), graph, 4, "CPU", {})
+
+
+def test_nothing_is_reported_when_openvino_is_imported():
+    """In a fresh interpreter: here it may have been imported by somebody else."""
+    code = "from stf_infer.engines.openvino import runtime; runtime().Core(); import sys; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = run.stdout.splitlines()[-1].split()
+    assert "openvino" in loaded
+    assert not [name for name in loaded if name.startswith("openvino_telemetry")]
