@@ -78,7 +78,7 @@ _SLOW = "measuring and exporting it takes a core half a minute or more"
 
 CASES = {
     "cnnlstm": Case(bands=None, tile=None, samples=True),
-    "dcstfn": Case(bands=("red",), tile=128),
+    "dcstfn": Case(bands=("red",), tile=128, options={"variant": "keras"}),
     "deltaweave": Case(tile=96),
     "densestf": Case(bands=("red", "nir"), tile=None, options={"layers": (0, 1, 1, 1), "core": 4}),
     "diffstsf": Case(
@@ -96,10 +96,10 @@ CASES = {
         samples=True,
     ),
     "mgsfformer": Case(bands=("a", "b", "c"), tile=None, options={"horizon": 12, "width": 8}, samples=True),
-    "mlffgan": Case(slow=_SLOW),
+    "mlffgan": Case(options={"degrade": False}, slow=_SLOW),
     "multitask_lunet": Case(slow=_SLOW),
     "mustfn": Case(tile=None, options={"tile": 64, "coarse_bands": ("red", "nir")}, slow=_SLOW),
-    "sdcs": Case(options={"last_width": 128}, slow=_SLOW),
+    "sdcs": Case(options={"last_width": 128, "fusion_input": "mean"}, slow=_SLOW),
     "stf_egfa": Case(slow=_SLOW),
     # Weights inverse to a change make much of the rounding of a small one.
     "stfdcnn": Case(parity=5e-5),

@@ -52,12 +52,13 @@ def export(
 
     Args:
         network: One of ``stf_export.networks.names()``.
-        weights: A checkpoint; for networks that are trained band by band one for each band, by name.
+        weights: A checkpoint; for networks whose bands or stages are trained one by one a file for each, by name.
         bands: Band names in the network's order, or how many; None takes the names that ``weights`` has, or the
             network's own.
         tile: Rows and columns of a tile in fine pixels; None takes 256. Networks that take samples have none.
         out: The bundle to write, ``NAME.stf``.
-        options: The network's own options.
+        options: The network's own options. One that the weights do not tell has to be among them, or is assumed as
+            published and noted.
         sampler: How a diffusion network is sampled; what is left open is as its authors have it.
         name: Name of the bundle; None takes that of ``out``.
         tolerance: Largest difference of torch and the graph, over the output's range. None takes 1e-5, and 1e-4 for a
@@ -77,12 +78,14 @@ def export(
     job = Job(out, name, tolerance, force, progress)
     need("torch")
     from .checkpoints import load_into
+    from .networks.bandwise import BandwiseNetwork
 
-    if bands is None and isinstance(weights, Mapping):
+    if bands is None and isinstance(weights, Mapping) and issubclass(networks.network_class(network), BandwiseNetwork):
         bands = list(weights)
+    options = dict(options or {})
     job.say(f"loading {network}")
-    made = networks.create(network, bands=bands, **dict(options or {}))
-    notes = load_into(made, weights, ema=ema)
+    made = networks.create(network, bands=bands, **options)
+    notes = load_into(made, weights, ema=ema, said=options.keys())
     contract = made.contract()
     if _is_step(contract):
         return _export_sampled(job, made.for_export(), contract, sampler, weights, tile, notes, "network")

@@ -20,7 +20,8 @@ farther than the first (a one-sided kernel behind another) and the other way rou
 *Everything.* If a change in one corner moves the opposite one at every size tried, or if no shift reproduces the
 output, no halo makes tiles exact: the mode is ``blend``.
 
-A contract may state stride and halo instead; then only determinism, shape and unused roles are looked at here.
+A contract may ask for blending: then only the tile that is wanted is looked at, for its stride. It may state stride
+and halo instead; then only determinism, shape and unused roles are looked at here.
 
 Everything is in fine pixels. Cost: about ten runs and two for each input, on tiles of some hundred pixels.
 """
@@ -35,7 +36,7 @@ from typing import Literal
 
 import numpy as np
 
-from stf_infer.errors import ExportError
+from stf_infer.errors import ExportError, TilePlanError
 from stf_infer.grid import Shape, ceil_to
 
 from .contract import Contract
@@ -163,7 +164,7 @@ class _Probe:
             looks.append(self._look(base))
             if looks[-1].halo is not None:
                 return self._exact(looks[-1], unused)
-        if isinstance(refusal, _WrongShapeError) and not looks:
+        if isinstance(refusal, (_WrongShapeError, TilePlanError)) and not looks:
             raise refusal
         if not looks:
             raise ExportError(
@@ -209,9 +210,11 @@ class _Probe:
     # One size --------------------------------------------------------------------------------------------
 
     def _sizes(self) -> list[Shape]:
-        """Tile sizes to look at, small ones first."""
+        """Tile sizes to look at, small ones first; only the one that is wanted where no size could make it exact."""
         if self.oracle.fixed is not None:
             return [self.oracle.fixed]
+        if self.contract.tile.mode == "blend":
+            return [self.tile]
         cells = next((n for n in (6, 8, 12, 16, 24, 32, 48, 96) if n * self.unit >= _SMALLEST), 6)
         side = cells * self.unit
         sizes = {Shape(side, side)}

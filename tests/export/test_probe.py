@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from stf_export.contract import TileWish
 from stf_export.oracle import TorchOracle
 from stf_export.probe import measure, seam
 from stf_export.samples import noise_tile
 from stf_export.torch_graph import bind
-from stf_infer.errors import ExportError
+from stf_infer.errors import ExportError, TilePlanError
 from stf_infer.grid import Shape, TilePlan
 from stf_infer.spec import TileRule, Values
 from tiny_networks import ChannelAttention, CoarseInput, OneInput, ThreeInputs, contract_for
@@ -250,6 +251,25 @@ def test_a_fixed_tile_without_an_untouched_core_is_blended(side, because):
     found = measure(oracle_of(network, contract, Shape(side, side)), contract, Shape(side, side))
     assert found.mode == "blend"
     assert found.because[0].startswith(because)
+
+
+def test_only_the_wanted_tile_is_looked_at_where_the_contract_asks_for_blending():
+    contract = contract_for(FINE).model_copy(update={"tile": TileWish(mode="blend")})
+    lines = []
+    network = OneInput(nn.AvgPool2d(4), ChannelAttention(), nn.Upsample(scale_factor=4))
+    found = measure(oracle_of(network, contract), contract, TILE, lines.append)
+    assert lines == [f"measuring on {TILE} pixels"]
+    assert (found.mode, found.stride, found.size) == ("blend", 4, TILE)
+
+
+def test_what_a_network_says_about_a_tile_is_passed_on():
+    class Choosy(OneInput):
+        def forward(self, fine_t1: torch.Tensor) -> torch.Tensor:
+            raise TilePlanError("Choosy does not run on this size", got=fine_t1.shape[-1], allowed="multiples of 1000")
+
+    contract = contract_for(FINE)
+    with pytest.raises(TilePlanError, match="multiples of 1000"):
+        measure(oracle_of(Choosy(conv(1)), contract), contract, TILE)
 
 
 def test_the_wanted_tile_is_tried_where_the_usual_sizes_do_not_run():

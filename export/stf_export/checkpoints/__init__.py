@@ -2,7 +2,7 @@
 """Loading trained weights, safely and strictly.
 
     load_into(network, "best.pth")                     any readable file, into any module
-    load_into(network, {"green": "green.hdf5", ...})   one file a band
+    load_into(network, {"green": "green.hdf5", ...})   one file a band, or a stage
     load_state("best.pth").state                       the tensors alone
 
 Safely: only safetensors, pickles that PyTorch's ``weights_only`` unpickler accepts, and HDF5 datasets are
@@ -13,7 +13,7 @@ prefixes are taken off.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from ..networks.bandwise import BandwiseNetwork
 from ..networks.base import FusionNetwork
 from .files import Contents, read
 from .fit import Target, choose, only, require_exact, require_one, some
+from .untold import settle
 from .unwrap import Place, generic, places, rank
 
 __all__ = ["Checkpoint", "load_into", "load_state"]
@@ -80,6 +81,7 @@ def load_into(
     source: str | Path | Mapping[str, str | Path] | Mapping[str, torch.Tensor],
     *,
     ema: bool | None = None,
+    said: Collection[str] | None = None,
 ) -> list[str]:
     """Load weights into a network; nothing is changed unless everything fits.
 
@@ -89,20 +91,24 @@ def load_into(
 
     Args:
         network: A network of the zoo or any other module.
-        source: A file; for a bandwise network also one file for each band by name; or a state dict.
+        source: A file; for a network whose bands or stages are trained one by one also a file for each by name; or a
+            state dict.
         ema: True takes exponentially averaged weights, False the last ones. None takes whichever the file
             has; where it has both and they differ, the choice is the user's, since the results differ.
+        said: Names of the options that somebody has stated. Of the others, one that the weights do not tell is
+            refused, or noted where its published value may be assumed. None: the network is as it was meant.
 
     Returns:
         What was done on the way, as sentences for a log.
 
     Raises:
         CheckpointError: The file cannot be read, or the weights do not fit: keys are listed by name, with the
-            network that the weights look like or the number of bands they were made for.
+            network that the weights look like or the number of bands they were made for; or an option has to be
+            stated.
         UnsafeCheckpointError: Loading it would run code.
     """
     if isinstance(source, Mapping) and not any(isinstance(value, torch.Tensor) for value in source.values()):
-        return _load_bands(network, dict(source), ema)  # type: ignore[arg-type]
+        return _load_parts(network, dict(source), ema, said)  # type: ignore[arg-type]
     contents = Contents("state dict", "torch", source) if isinstance(source, Mapping) else read(source)
     if contents.kind == "keras" and isinstance(network, BandwiseNetwork) and len(network.bands) > 1:
         raise CheckpointError(
@@ -111,27 +117,34 @@ def load_into(
             fix="Give one file for each band, by name",
         )
     checkpoint = _fit(Target.of(network), contents, ema)
+    notes = checkpoint.notes + settle(network, [contents.kind], said)
     _assign(network, checkpoint)
-    return checkpoint.notes
+    return notes
 
 
-def _load_bands(network: nn.Module, files: dict[str, str | Path], ema: bool | None) -> list[str]:
-    if not isinstance(network, BandwiseNetwork):
+def _load_parts(
+    network: nn.Module, files: dict[str, str | Path], ema: bool | None, said: Collection[str] | None
+) -> list[str]:
+    parts = network.parts() if isinstance(network, FusionNetwork) else {}
+    if not isinstance(network, FusionNetwork) or not parts:
         raise CheckpointError(
             f"{Target.of(network).title} has one set of weights for all bands",
             got=", ".join(files) or "no file",
             fix="Give one file",
         )
-    if set(files) != set(network.bands):
+    if set(files) != set(parts):
         raise CheckpointError(
-            "The weights must be given for exactly the bands of the network",
+            f"The weights must be given for exactly the {network.part_is_a}s of the network",
             got=", ".join(files) or "no file",
-            allowed=", ".join(network.bands),
+            allowed=", ".join(parts),
         )
-    found = {band: _fit(Target.of_band(network, band), read(files[band]), ema) for band in network.bands}
-    for band, checkpoint in found.items():
-        _assign(network.lane(band), checkpoint)
-    return [f"{band}: {note}" for band, checkpoint in found.items() for note in checkpoint.notes]
+    contents = {part: read(files[part]) for part in parts}
+    found = {part: _fit(Target.of_part(network, part), contents[part], ema) for part in parts}
+    notes = [f"{part}: {note}" for part, checkpoint in found.items() for note in checkpoint.notes]
+    notes += settle(network, [one.kind for one in contents.values()], said)
+    for part, checkpoint in found.items():
+        _assign(parts[part], checkpoint)
+    return notes
 
 
 def _fit(target: Target, contents: Contents, ema: bool | None) -> Checkpoint:
@@ -143,7 +156,9 @@ def _fit(target: Target, contents: Contents, ema: bool | None) -> Checkpoint:
         notes.append("converted from Keras")
     where = _places(saved, contents.name)
     fit = require_exact(choose(where, target, ema), target, where, contents.name)
-    checkpoint = _as_float32(fit.candidate.state, notes + fit.candidate.notes)
+    if fit.left_out:
+        notes.append(f"left out what holds nothing trained: {some(fit.left_out)}")
+    checkpoint = _as_float32(fit.state, notes + fit.candidate.notes)
     broken = [key for key, tensor in checkpoint.state.items() if tensor.isnan().any()]
     if broken:
         raise CheckpointError(

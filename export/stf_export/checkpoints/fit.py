@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -32,12 +32,19 @@ class Target:
         wanted: The state dict to be filled.
         bands: How many bands it is for; None if the network does not tell.
         title: What to call it in messages.
+        part: Name of the part of the network, where it is for one.
     """
 
     network: nn.Module
     wanted: Mapping[str, torch.Tensor]
     bands: int | None
     title: str
+    part: str | None = None
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """What keys begin with that hold nothing trained."""
+        return self.network.ignored if isinstance(self.network, FusionNetwork) else ()
 
     @property
     def derived(self) -> tuple[str, ...]:
@@ -53,18 +60,24 @@ class Target:
         return cls(network, network.state_dict(), count, f"{network.about.title} with {_bands(count)}")
 
     @classmethod
-    def of_band(cls, network: BandwiseNetwork, band: str) -> Target:
-        """One band of a bandwise network."""
-        return cls(network, network.lane(band).state_dict(), 1, f"{network.about.title}, band {band}")
+    def of_part(cls, network: FusionNetwork, part: str) -> Target:
+        """A part that has a file of its own: a band of a bandwise network, a stage."""
+        count = 1 if isinstance(network, BandwiseNetwork) else len(network.bands)
+        title = f"{network.about.title}, {network.part_is_a} {part}"
+        return cls(network, network.parts()[part].state_dict(), count, title, part)
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A candidate compared with what a network wants; the network fills keys with a ``derived`` ending itself."""
+    """A candidate compared with what a network wants.
+
+    The network fills keys with a ``derived`` ending itself; keys with an ``ignored`` beginning hold nothing trained.
+    """
 
     candidate: Candidate
     wanted: Mapping[str, torch.Tensor]
     derived: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
     @cached_property
     def missing(self) -> list[str]:
@@ -75,7 +88,18 @@ class Fit:
     @cached_property
     def unexpected(self) -> list[str]:
         """Keys of the candidate that the network lacks."""
-        return [k for k in self.candidate.state if k not in self.wanted]
+        return [k for k in self.candidate.state if k not in self.wanted and not k.startswith(self.ignored)]
+
+    @property
+    def left_out(self) -> list[str]:
+        """Keys of the candidate that hold nothing trained."""
+        return [k for k in self.candidate.state if k.startswith(self.ignored)] if self.ignored else []
+
+    @property
+    def state(self) -> dict[str, torch.Tensor]:
+        """The candidate's tensors without those."""
+        out = set(self.left_out)
+        return {k: tensor for k, tensor in self.candidate.state.items() if k not in out}
 
     @cached_property
     def shapes(self) -> list[str]:
@@ -115,7 +139,11 @@ def choose(where: Sequence[Place], target: Target, ema: bool | None) -> Fit | No
     Raises:
         CheckpointError: Several different candidates fit, or the averaged weights are asked for and absent.
     """
-    fits = [Fit(c, target.wanted, target.derived) for place in where for c in candidates(place, target.wanted)]
+    fits = [
+        Fit(candidate, target.wanted, target.derived, target.ignored)
+        for place in where
+        for candidate in candidates(place, target.wanted)
+    ]
     if ema is not None:
         fits = only(fits, ema, [fit.candidate.averaged for fit in fits])
     if not fits:
@@ -190,9 +218,23 @@ def _advice(fit: Fit | None, target: Target, where: Sequence[Place]) -> str | No
     other, share = _closest(target.network, where)
     if other is not None and share > max(fit.share if fit else 0.0, 0.5):
         return f"The keys are those of the network {other}: name that one"
+    if (advice := _one_of_several(target, where)) is not None:
+        return advice
     bands = _implied_bands(target, where)
     if bands is not None and bands != target.bands:
         return f"The weights were made for {_bands(bands)}: give as many band names"
+    return None
+
+
+def _one_of_several(target: Target, where: Sequence[Place]) -> str | None:
+    """What to say where the weights are those of one band or stage of the network."""
+    network = target.network
+    parts = network.parts() if isinstance(network, FusionNetwork) and target.part is None else {}
+    for module in list(parts.values())[:1] if len(parts) > 1 else ():
+        wanted = module.state_dict()
+        if any(Fit(c, wanted).exact for place in where for c in candidates(place, wanted)):
+            files = " ".join(f"--weights {part}=FILE" for part in parts)
+            return f"The weights are those of one {network.part_is_a}: give a file for each, {files}"
     return None
 
 
@@ -206,18 +248,29 @@ def _implied_bands(target: Target, where: Sequence[Place]) -> int | None:
 
 
 def _closest(network: nn.Module, where: Sequence[Place]) -> tuple[str | None, float]:
-    """The other network of the zoo whose keys have most in common with the checkpoint, and the share."""
-    best: tuple[str | None, float] = (None, 0.0)
+    """The other network of the zoo whose keys have most in common with the checkpoint, and the share.
+
+    Of networks with the same share it is the one that leaves least of the checkpoint aside.
+    """
+    best: tuple[str | None, float, int] = (None, 0.0, 0)
     for name in networks.names():
         kind = networks.network_class(name)
         if isinstance(network, kind):
             continue
-        with torch.device("meta"):
-            wanted = networks.create(name).state_dict()
-        share = max((Fit(c, wanted).share for place in where for c in candidates(place, wanted)), default=0.0)
-        if share > best[1]:
-            best = name, share
-    return best
+        for wanted in _published(name):
+            for candidate in (c for place in where for c in candidates(place, wanted)):
+                share = Fit(candidate, wanted).share
+                if (share, -candidate.outside) > (best[1], -best[2]):
+                    best = name, share, candidate.outside
+    return best[0], best[1]
+
+
+@cache
+def _published(name: str) -> tuple[Mapping[str, torch.Tensor], ...]:
+    """State dicts, without numbers, of a network of the zoo and of its parts."""
+    with torch.device("meta"):
+        network = networks.create(name)
+    return tuple(module.state_dict() for module in (network, *network.parts().values()))
 
 
 def some(names: Sequence[str]) -> str:

@@ -24,10 +24,10 @@ def parse_bands(text: str | None) -> int | tuple[str, ...] | None:
 
 
 def parse_weights(given: Sequence[str]) -> str | dict[str, str] | None:
-    """One ``FILE``, or ``BAND=FILE`` as often as there are bands.
+    """One ``FILE``, or ``PART=FILE`` for each band or stage that has a file of its own.
 
     Raises:
-        UsageError: Both forms are mixed, a file is given twice, or a band is.
+        UsageError: Both forms are mixed, several files have no name, or one name is given twice.
     """
     if not given:
         return None
@@ -35,13 +35,17 @@ def parse_weights(given: Sequence[str]) -> str | dict[str, str] | None:
     pairs = [None if Path(text).exists() or "=" not in text else text.partition("=") for text in given]
     if all(pair is None for pair in pairs):
         if len(given) > 1:
-            raise UsageError("More than one file of weights", got=", ".join(given), fix="Say which band: BAND=FILE")
+            raise UsageError(
+                "More than one file of weights", got=", ".join(given), fix="Say which band or stage: NAME=FILE"
+            )
         return given[0]
     if any(pair is None for pair in pairs):
-        raise UsageError("Some weights say their band and some do not", got=", ".join(given), allowed="BAND=FILE")
-    files = {band: file for band, _, file in (pair for pair in pairs if pair is not None)}
+        raise UsageError(
+            "Some weights say their band or stage and some do not", got=", ".join(given), allowed="NAME=FILE"
+        )
+    files = {part: file for part, _, file in (pair for pair in pairs if pair is not None)}
     if len(files) != len(given):
-        raise UsageError("A band has more than one file of weights", got=", ".join(given))
+        raise UsageError("A band or stage has more than one file of weights", got=", ".join(given))
     return files
 
 

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 @click.command(short_help="Turn a trained network into a bundle (extra: export).")
 @verb
 @click.argument("network", required=False)
-@click.option("--weights", multiple=True, metavar="[BAND=]FILE", help="Trained weights; once for each band if need be.")
+@click.option(
+    "--weights", multiple=True, metavar="[PART=]FILE", help="Trained weights; a file for each band or stage if need be."
+)
 @click.option("--bands", metavar="A,B,...|N", help="Names of the bands in the network's order, or how many.")
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="An option of the network.")
 @sampler_options

@@ -52,6 +52,10 @@ class BandwiseNetwork(FusionNetwork):
         """The module that holds the parts of a band."""
         return self if len(self.bands) == 1 else self.get_submodule(band)
 
+    def parts(self) -> Mapping[str, nn.Module]:
+        """What holds the parts of each band, by the band's name."""
+        return {band: self.lane(band) for band in self.bands}
+
     def prefix(self, band: str) -> str:
         """What stands before the published keys of a band in this network's state dict."""
         return "" if len(self.bands) == 1 else f"{band}."

@@ -42,6 +42,22 @@ class About:
         return f"{self.paper}. https://doi.org/{self.doi}" if self.doi else self.paper
 
 
+@dataclass(frozen=True)
+class Untold:
+    """An option that changes the numbers and that no key or shape of the weights tells.
+
+    Attributes:
+        option: Its name.
+        values: What it may be: what that means.
+        assumed: Why the network's own value is taken where nobody states one, such as ``as published``; empty where no
+            value is safe to take, so that it must be stated.
+    """
+
+    option: str
+    values: Mapping[str, str]
+    assumed: str = ""
+
+
 class FusionNetwork(nn.Module):
     """Base of the zoo's networks.
 
@@ -61,12 +77,18 @@ class FusionNetwork(nn.Module):
     # Last parts of keys whose values follow from sizes (masks, index tables): a checkpoint may lack them, and what it
     # says about them is ignored.
     derived: ClassVar[tuple[str, ...]] = ()
+    # What keys begin with that some code bases saved, and that hold nothing trained; a checkpoint may have them.
+    ignored: ClassVar[tuple[str, ...]] = ()
+    # What each of :meth:`parts` is.
+    part_is_a: ClassVar[str] = "band"
 
     def __init__(self, bands: Sequence[str]) -> None:
         super().__init__()
         self.bands: tuple[str, ...] = (bands,) if isinstance(bands, str) else tuple(bands)
         if not self.bands or len(set(self.bands)) != len(self.bands):
             raise ExportError("A network needs at least one band and no name twice", got=list(self.bands))
+        if self.ignored:
+            self.register_load_state_dict_pre_hook(_leave_out_ignored)
 
     def contract(self) -> AnyContract:
         """Roles, bands, scaling, grids of this instance before anything is measured; or roles and dims of samples."""
@@ -80,6 +102,18 @@ class FusionNetwork(nn.Module):
         contract always comes from this instance, never from what is returned here.
         """
         return self
+
+    def parts(self) -> Mapping[str, nn.Module]:
+        """Modules whose weights the authors' code saves in a file each, by name; empty where one file holds all."""
+        return {}
+
+    def untold(self, kind: str) -> Sequence[Untold]:
+        """Options of this instance that a checkpoint does not tell.
+
+        Args:
+            kind: What the checkpoint is: ``torch``, ``safetensors`` or ``keras``.
+        """
+        return ()
 
     @classmethod
     def bands_of(cls, state: Mapping[str, torch.Tensor]) -> int | None:
@@ -100,6 +134,12 @@ class FusionNetwork(nn.Module):
             got="a Keras HDF5 file",
             allowed="a PyTorch state dict or safetensors",
         )
+
+
+def _leave_out_ignored(network: nn.Module, state: dict[str, torch.Tensor], prefix: str, *_: Any) -> None:
+    assert isinstance(network, FusionNetwork)
+    for key in [key for key in state if key.removeprefix(prefix).startswith(network.ignored)]:
+        del state[key]
 
 
 def one_of(network: str, option: str, value: Any, allowed: Iterable[Any]) -> Any:

@@ -173,7 +173,7 @@ def test_files_by_band_for_a_network_that_is_not_bandwise(tmp_path: Path, networ
 
 def test_one_band_of_weights_for_several_bands(tmp_path: Path):
     path = band_files(tmp_path)["green"]
-    with pytest.raises(CheckpointError, match="made for 1 band:"):
+    with pytest.raises(CheckpointError, match="those of one band: give a file for each"):
         load_into(networks.create("dcstfn", bands=BANDS), path)
 
 

@@ -73,7 +73,8 @@ def test_without_change_the_reference_is_returned(fusion: str):
     x = images(2, 16, 16, "coarse_t1", "fine_t1")
     same = {role: x["coarse_t1" if role.startswith("coarse") else "fine_t1"] for role in (*COARSE, *FINE)}
     with torch.no_grad():
-        torch.testing.assert_close(network(**same)["fine_t2"], same["fine_t1"])
+        # Ratios of dark pixels enlarge the rounding of stage 1 by up to 1 / DARK.
+        torch.testing.assert_close(network(**same)["fine_t2"], same["fine_t1"], rtol=1e-4, atol=1e-4)
 
 
 def test_fusion_rules_by_their_formulas():

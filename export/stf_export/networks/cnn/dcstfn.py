@@ -31,7 +31,7 @@ from stf_infer.spec import InputSpec, OutputSpec, Values
 
 from ...contract import Contract
 from ..bandwise import BandwiseNetwork
-from ..base import About, one_of
+from ..base import About, Untold, one_of
 from ..blocks.conv import PixelDense, TrimmedDeconv3
 
 Variant = Literal["keras", "torch"]
@@ -84,7 +84,8 @@ class DCSTFN(BandwiseNetwork):
         "Convolutional Network. Remote Sensing 10(7), 1066, 2018",
         doi="10.3390/rs10071066",
         options={
-            "variant": "which published network the weights belong to: keras (default) or torch",
+            "variant": "which published network the weights belong to: keras (default) or torch; an "
+            "export of weights that are no Keras file asks for it",
             "ratio": "coarse pixel over fine pixel: 16, fixed by the layers",
         },
     )
@@ -139,6 +140,17 @@ class DCSTFN(BandwiseNetwork):
             output=OutputSpec(tensor="fine_t2", bands=self.bands, values=values),
             options={"variant": self.variant, "ratio": self.ratio},
             source=self.about.source,
+        )
+
+    def untold(self, kind: str) -> Sequence[Untold]:
+        """Both networks have the same keys and shapes once they are in PyTorch; a Keras file tells."""
+        if kind == "keras":
+            return ()
+        return (
+            Untold(
+                "variant",
+                {"keras": "weights converted from the Keras network", "torch": "weights of the PyTorch branch"},
+            ),
         )
 
     @classmethod

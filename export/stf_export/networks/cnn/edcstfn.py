@@ -29,7 +29,7 @@ from stf_infer.errors import ExportError
 from stf_infer.spec import InputSpec, OutputSpec
 
 from ...contract import Contract
-from ..base import About, FusionNetwork, one_of
+from ..base import About, FusionNetwork, Untold, one_of
 from ..blocks.codec import decoder, encoder
 from ..blocks.weighting import NO_CHANGE, inverse_weight
 
@@ -133,6 +133,20 @@ class EDCSTFN(FusionNetwork):
         twin = copy.copy(self)
         twin.coarse_grid = "fine"
         return twin
+
+    def untold(self, kind: str) -> Sequence[Untold]:
+        """All forms have the same keys and shapes."""
+        return (
+            Untold("references", {"1": "one reference date", "2": "two"}, assumed="the first published form"),
+            Untold(
+                "coarse_grid",
+                {
+                    "native": "coarse images on their own grid, as the authors train",
+                    "fine": "coarse images interpolated to the fine grid beforehand, as re-implementations train",
+                },
+                assumed="as published",
+            ),
+        )
 
     @classmethod
     def bands_of(cls, state: Mapping[str, torch.Tensor]) -> int | None:

@@ -30,7 +30,7 @@ from stf_infer.errors import ExportError
 from stf_infer.spec import InputSpec, OutputSpec
 
 from ...contract import Contract, TileWish
-from ..base import About, FusionNetwork, one_of
+from ..base import About, FusionNetwork, Untold, one_of
 from ..blocks.codec import FEATURES, decoder, encoder
 from ..blocks.conv import edge_conv3
 from ..blocks.weighting import NO_CHANGE, inverse_weight
@@ -52,7 +52,7 @@ class STFEGFA(FusionNetwork):
     Differences from the published code: inputs are separate arguments (there: one list, which is overwritten);
     with two references it always returns the fused image; the weights of the two dates are written without
     reciprocals and with an eps of ``2**-24`` in place of ``1e-8``. A state dict may hold ``ed.spatial.*`` (the fixed
-    gradient kernels that some versions of a library saved); it is ignored.
+    gradient kernels that some versions of a library saved); these keys are ignored, and no others.
 
     Args:
         bands: Names of the bands, in the network's order.
@@ -74,6 +74,7 @@ class STFEGFA(FusionNetwork):
             "ratio": "coarse pixel over fine pixel (default 16)",
         },
     )
+    ignored: ClassVar[tuple[str, ...]] = ("ed.spatial.",)
     roles: ClassVar[tuple[str, ...]] = ("coarse_t1", "fine_t1", "coarse_t2")
 
     def __new__(cls, *_: Any, references: References = 1, **__: Any) -> STFEGFA:
@@ -99,7 +100,6 @@ class STFEGFA(FusionNetwork):
         self.calayer = _ChannelGate()
         self.palayer = _PlaceGate()
         self.decoder = decoder(count)
-        self.register_load_state_dict_pre_hook(_forget_gradient_kernels)
 
     def forward(self, coarse_t1: torch.Tensor, fine_t1: torch.Tensor, coarse_t2: torch.Tensor) -> torch.Tensor:
         """The fine image at t2, ``(N, C, H, W)`` reflectance."""
@@ -122,6 +122,10 @@ class STFEGFA(FusionNetwork):
         twin = copy.copy(self)
         twin._modules = {**self._modules, "calayer": _SummedGate(self.calayer)}
         return twin
+
+    def untold(self, kind: str) -> Sequence[Untold]:
+        """Both forms have the same keys and shapes."""
+        return (Untold("references", {"1": "one reference date", "2": "two"}, assumed="the first published form"),)
 
     @classmethod
     def bands_of(cls, state: Mapping[str, torch.Tensor]) -> int | None:
@@ -217,8 +221,3 @@ class _PlaceGate(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return features * self.pa(features)
-
-
-def _forget_gradient_kernels(_: nn.Module, state: dict[str, torch.Tensor], prefix: str, *__: Any) -> None:
-    for key in [key for key in state if key.startswith(f"{prefix}ed.spatial.")]:
-        del state[key]

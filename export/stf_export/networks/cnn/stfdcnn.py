@@ -30,7 +30,7 @@ from stf_infer.errors import ExportError
 from stf_infer.spec import InputSpec, OutputSpec, Values
 
 from ...contract import Contract
-from ..base import About, FusionNetwork, one_of
+from ..base import About, FusionNetwork, Untold, one_of
 from ..blocks.mapping import ThreeLayerMapping, mapped
 from ..blocks.weighting import inverse_weight
 
@@ -49,8 +49,9 @@ class STFDCNN(FusionNetwork):
     """Both stages with their fusions; ``part="unit"`` makes the network of a single stage.
 
     Images are ``(N, C, H, W)`` on the fine grid, within -1 to 1 (reflectance x 2 - 1). ``forward`` returns the fine
-    image at t2 as ``fine_t2`` and the fused result of stage 1 as ``mid_t2``. Keys begin with ``stage_1.`` and
-    ``stage_2.``: two checkpoints, ``load_into(network.stage_1, ...)`` and ``load_into(network.stage_2, ...)``.
+    image at t2 as ``fine_t2`` and the fused result of stage 1 as ``mid_t2``. The stages are trained one after the other
+    and saved in a checkpoint each: ``load_into(network, {"stage_1": ..., "stage_2": ...})``. Keys of both together
+    begin with ``stage_1.`` and ``stage_2.``.
 
     Args:
         bands: Names of the bands, in the network's order.
@@ -79,6 +80,7 @@ class STFDCNN(FusionNetwork):
         },
     )
     part: Part = "pipeline"
+    part_is_a: ClassVar[str] = "stage"
 
     def __new__(cls, *_: Any, part: Part = "pipeline", **__: Any) -> STFDCNN:
         """An instance of the class whose ``forward`` has the right roles."""
@@ -153,6 +155,22 @@ class STFDCNN(FusionNetwork):
             source=self.about.source,
         )
 
+    def parts(self) -> Mapping[str, nn.Module]:
+        """The two stages."""
+        return {"stage_1": self.stage_1, "stage_2": self.stage_2}
+
+    def untold(self, kind: str) -> Sequence[Untold]:
+        """The layers are the same however the references are degraded and carried over."""
+        as_code = "as in the code whose keys these are"
+        return (
+            Untold("fusion", {"additive": "detail is added", "modulation": "detail is scaled"}, assumed=as_code),
+            Untold(
+                "middle",
+                {"nearest": "every eighth pixel", "mean": "means of 8 x 8 pixels", "given": "inputs mid_t1 and mid_t3"},
+                assumed=as_code,
+            ),
+        )
+
     @classmethod
     def bands_of(cls, state: Mapping[str, torch.Tensor]) -> int | None:
         """Output channels of the last layer."""
@@ -202,6 +220,14 @@ class _Unit(STFDCNN):
     def forward(self, image: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         """The transitional image ``(N, C, H, W)``: the image plus what the layers make of it."""
         return mapped(self, image) + image
+
+    def parts(self) -> Mapping[str, nn.Module]:
+        """None: this is one."""
+        return {}
+
+    def untold(self, kind: str) -> Sequence[Untold]:
+        """None: a stage fuses nothing."""
+        return ()
 
     def contract(self) -> Contract:
         """Refused: one stage does not fuse."""

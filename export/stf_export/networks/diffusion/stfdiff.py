@@ -32,7 +32,7 @@ from stf_infer.spec import InputSpec, OutputSpec, Values
 
 from ...contract import Contract, TileWish
 from ...samplers import Preset, Sampler
-from ..base import About, one_of
+from ..base import About, Untold, one_of
 from ..blocks.standardised import StandardisedConv2d, folded
 from ..blocks.timestep import Sinusoid
 from .denoiser import Denoiser, Features, Times
@@ -83,7 +83,8 @@ class STFDiff(Denoiser):
         options={
             "references": "reference dates: 1 (default) or 2",
             "norm": "normalisation in residual blocks: group (default) or batch",
-            "activations": "the two activations of a residual block: silu (default, both), silu_relu or relu (both)",
+            "activations": "the two activations of a residual block: silu (default, both), silu_relu or relu "
+            "(both); an export asks for it",
             "width": "features at full resolution (default 64), a multiple of 8",
             "multipliers": "features of each level over width (default 1, 2, 4)",
         },
@@ -198,6 +199,19 @@ class STFDiff(Denoiser):
     def for_export(self) -> STFDiff:
         """This network with plain convolutions in place of weight-standardised ones."""
         return folded(self)
+
+    def untold(self, kind: str) -> Sequence[Untold]:
+        """Activations have no weights. The published folders, and settings within one, disagree on them."""
+        return (
+            Untold(
+                "activations",
+                {
+                    "silu": "SiLU twice, the package's default",
+                    "silu_relu": "SiLU, then ReLU, most published settings",
+                    "relu": "ReLU twice",
+                },
+            ),
+        )
 
     @classmethod
     def bands_of(cls, state: Mapping[str, torch.Tensor]) -> int | None:

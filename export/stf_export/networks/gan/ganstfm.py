@@ -28,7 +28,7 @@ from torch import nn
 from stf_infer.spec import InputSpec, OutputSpec, Values
 
 from ...contract import Contract, TileWish
-from ..base import About, FusionNetwork, one_of
+from ..base import About, FusionNetwork, Untold, one_of
 from ..blocks.conv import edge_conv3
 from ..blocks.normalisation import SwitchNorm
 
@@ -106,6 +106,16 @@ class GANSTFM(FusionNetwork):
             tile=TileWish(mode="blend"),
             options={"variant": self.variant},
             source=self.about.source,
+        )
+
+    def untold(self, kind: str) -> Sequence[Untold]:
+        """Both have the same keys and shapes."""
+        return (
+            Untold(
+                "variant",
+                {"authors": "the coarse image is that of t2", "survey": "the coarse image is that of t1"},
+                assumed="as published",
+            ),
         )
 
     @classmethod

@@ -26,7 +26,7 @@ from stf_infer.errors import ExportError
 from stf_infer.spec import InputSpec, OutputSpec, Values
 
 from ...contract import Contract, TileWish
-from ..base import About, FusionNetwork, one_of
+from ..base import About, FusionNetwork, Untold, one_of
 from ..blocks.normalisation import adain
 from ..blocks.pyramid import Doubling, Pyramid, ReflectedResidual
 
@@ -77,7 +77,7 @@ class MLFFGAN(FusionNetwork):
             "adain": "restyle fine features to the prediction date: True (default) or False",
             "attention": "mix by a learnt mask: True (default) or False (plain mean, fewer keys)",
             "degrade": "take coarse images down by ratio (nearest) and up (bicubic) first: False (default; weights "
-            "of the survey's library) or True (the authors' weights)",
+            "of the survey's library) or True (the authors' weights); an export asks for it",
             "ratio": "coarse pixel over fine pixel, for degrade (default 16)",
         },
     )
@@ -147,6 +147,20 @@ class MLFFGAN(FusionNetwork):
             },
             source=self.about.source,
         )
+
+    def untold(self, kind: str) -> Sequence[Untold]:
+        """Keys and shapes tell ``attention`` only. Code bases disagree on ``degrade``."""
+        published = "as published"
+        found = [
+            Untold(
+                "degrade",
+                {"true": "the authors' weights", "false": "weights of the survey's library"},
+            ),
+            Untold("adain", {"true": "fine features are restyled", "false": "they are not"}, assumed=published),
+        ]
+        if self.attention:
+            found.append(Untold("inputs", {"3": "with coarse_t1", "2": "without"}, assumed=published))
+        return found
 
     @classmethod
     def bands_of(cls, state: Mapping[str, torch.Tensor]) -> int | None:

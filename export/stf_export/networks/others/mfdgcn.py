@@ -35,7 +35,7 @@ from torch.nn import functional
 from stf_infer.errors import ExportError
 from stf_infer.samples.spec import SampleInput, SampleOutput, SampleSpec, SampleValues, dims
 
-from ..base import About, FusionNetwork
+from ..base import About, FusionNetwork, Untold
 from ..standardisation import Given, standardised
 
 DAYS = 7
@@ -181,6 +181,12 @@ class MFDGCN(FusionNetwork):
             ),
             options={"heads": self.heads},
             source=self.about.source,
+        )
+
+    def untold(self, kind: str) -> Sequence[Untold]:
+        """Heads share the width; their number changes no shape."""
+        return (
+            Untold("heads", {"8": "the published number", "another": "a divisor of width"}, assumed="as published"),
         )
 
     @classmethod

@@ -34,13 +34,14 @@ from stf_infer.errors import ExportError
 from stf_infer.spec import InputSpec, OutputSpec, Values
 
 from ...contract import Contract, TileWish
-from ..base import About, FusionNetwork, one_of
+from ..base import About, FusionNetwork, Untold, one_of
 from ..blocks.normalisation import adain
 from ..blocks.pyramid import Doubling, Pyramid, ReflectedResidual
 
 FusionInput = Literal["mean", "sr"]
 
 WIDTHS = (16, 32, 64, 128)  # of the first four levels; the last is an option
+PUBLISHED_WITH_MEAN = 256  # features of the last level
 STEP = 16  # four halvings
 SMALLEST = 32  # the deepest level is padded by reflection and needs two pixels
 LEAK = 0.1
@@ -81,7 +82,8 @@ class SDCS(FusionNetwork):
         doi="10.1109/JSTARS.2024.3463750",
         options={
             "last_width": "features of the deepest level: 256 (default) or, for CIA, 128",
-            "fusion_input": "what a fusion block starts from: mean (default) or, for CIA, sr",
+            "fusion_input": "what a fusion block starts from: mean (default) or, for CIA, sr; "
+            "with a last_width of 128 an export asks for it",
             "ratio": "coarse pixel over fine pixel (default 16)",
         },
     )
@@ -161,6 +163,16 @@ class SDCS(FusionNetwork):
             tile=TileWish(mode="blend"),
             options={"last_width": self.last_width, "fusion_input": self.fusion_input, "ratio": self.ratio},
             source=self.about.source,
+        )
+
+    def untold(self, kind: str) -> Sequence[Untold]:
+        """The shapes tell ``last_width``; of 128 features two settings are published, of 256 one."""
+        return (
+            Untold(
+                "fusion_input",
+                {"sr": "the setting for CIA", "mean": "for all other sets, and for the file as committed"},
+                assumed="as published with 256 features" if self.last_width == PUBLISHED_WITH_MEAN else "",
+            ),
         )
 
     @classmethod
