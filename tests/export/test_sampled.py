@@ -27,7 +27,7 @@ from tiny_networks import contract_for
 
 TILE = 32
 BANDS = ("red", "nir")
-OPTIONS = {"width": 8, "multipliers": (1, 2)}
+OPTIONS = {"width": 8, "multipliers": (1, 2), "activations": "silu"}
 CONDITIONS = ("coarse_t1", "coarse_t2", "fine_t1")
 STOCHASTIC = Sampler(steps=3, eta=1.0)
 
