@@ -37,8 +37,9 @@ class TileWish(BaseModel):
         overlap: Fine pixels shared by neighbours when blending; default a quarter of the tile.
         halo: Fine pixels around a core that the network must see, where they are known by definition and a tile of a
             fixed size shows no core to measure them on. Nothing is measured then; two overlapping tiles are compared.
-        stride: Shift that the network is equivariant to, stated with a halo; default one pixel, or the coarse pixel
-            where an input lies on the coarse grid.
+        stride: Stated with a halo: the shift that the network is equivariant to; default one pixel, or the coarse pixel
+            where an input lies on the coarse grid. Stated with ``blend``: what origins and sizes of tiles are multiples
+            of, since the network counts pixels from a tile's corner.
         predicts: ``core``: the graph predicts nothing within the halo of a tile's edges, even where the scene ends.
     """
 
@@ -52,8 +53,10 @@ class TileWish(BaseModel):
 
     @model_validator(mode="after")
     def _stated_together(self) -> TileWish:
-        if self.halo is None and (self.stride is not None or self.predicts != "tile"):
-            raise ValueError("stride and predicts are stated together with a halo")
+        if self.halo is None and self.predicts != "tile":
+            raise ValueError("predicts is stated together with a halo")
+        if self.halo is None and self.stride is not None and self.mode != "blend":
+            raise ValueError("a stride is stated together with a halo, or where tiles are blended")
         if self.halo is not None and self.mode == "blend":
             raise ValueError("blended tiles have no halo")
         return self

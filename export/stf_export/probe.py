@@ -20,8 +20,8 @@ farther than the first (a one-sided kernel behind another) and the other way rou
 *Everything.* If a change in one corner moves the opposite one at every size tried, or if no shift reproduces the
 output, no halo makes tiles exact: the mode is ``blend``.
 
-A contract may ask for blending: then only the tile that is wanted is looked at, for its stride. It may state stride
-and halo instead; then only determinism, shape and unused roles are looked at here.
+A contract may ask for blending: then only the tile that is wanted is looked at, for its stride, unless that is stated
+too. It may state stride and halo instead; then only determinism, shape and unused roles are looked at here.
 
 Everything is in fine pixels. Cost: about ten runs and two for each input, on tiles of some hundred pixels.
 """
@@ -200,7 +200,9 @@ class _Probe:
             because = f"measured: no shift reproduces the output (tried on {last.size} pixels)"
         else:
             because = f"measured: the edges of a {last.size} tile reach too far into it to leave a core"
-        if not self._candidates(last.size):
+        if self.contract.tile.stride is not None:
+            stride = self.unit
+        elif not self._candidates(last.size):
             stride, because = self.unit, f"a tile of {last.size} is too small to measure how it may be shifted"
         elif stride is None:
             stride, missed = self._nearest_shift(self._base(last.size))

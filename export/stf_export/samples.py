@@ -33,8 +33,12 @@ _NOISE_STEP = 2.0**-7
 
 
 def unit_of(contract: Contract) -> int:
-    """Fine pixels of which a tile must hold a whole number: a coarse pixel where an input lies on that grid."""
-    return contract.ratio if any(i.grid == "coarse" for i in contract.inputs) else 1
+    """Fine pixels of which a tile must hold a whole number: a coarse pixel where an input lies on that grid.
+
+    Where the contract states a stride it holds whole strides too.
+    """
+    coarse = contract.ratio if any(i.grid == "coarse" for i in contract.inputs) else 1
+    return math.lcm(coarse, contract.tile.stride or 1)
 
 
 def usual_range(values: Values) -> tuple[float, float]:

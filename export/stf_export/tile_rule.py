@@ -37,7 +37,9 @@ def wanted_tile(contract: Contract, tile: int | Shape | None, fixed: Shape | Non
     unit = unit_of(contract)
     if shape.height < 1 or shape.width < 1 or shape.height % unit or shape.width % unit:
         raise TilePlanError(
-            "A tile must hold whole coarse pixels",
+            "A tile must hold whole coarse pixels"
+            if contract.tile.stride is None
+            else "A tile must hold whole strides",
             got=shape,
             allowed=f"multiples of {unit}",
             fix=f"--tile {max(unit, ceil_to(max(shape.height, shape.width), unit))}",

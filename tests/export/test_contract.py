@@ -193,7 +193,16 @@ def test_any_contract_survives_its_own_text(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wish", [{"stride": 2}, {"predicts": "core"}, {"halo": 3, "mode": "blend"}, {"halo": -1}, {"halo": 0, "stride": 0}]
+    "wish",
+    [
+        {"stride": 2},
+        {"predicts": "core"},
+        {"stride": 2, "predicts": "core", "mode": "blend"},
+        {"halo": 3, "mode": "blend"},
+        {"halo": -1},
+        {"halo": 0, "stride": 0},
+        {"stride": 0, "mode": "blend"},
+    ],
 )
 def test_wishes_that_contradict_each_other_are_refused(wish):
     with pytest.raises(ValidationError):

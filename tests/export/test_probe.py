@@ -262,6 +262,15 @@ def test_only_the_wanted_tile_is_looked_at_where_the_contract_asks_for_blending(
     assert (found.mode, found.stride, found.size) == ("blend", 4, TILE)
 
 
+@pytest.mark.parametrize("stride", [8, 32])
+def test_a_stride_that_is_stated_for_blending_is_kept(stride):
+    contract = contract_for(FINE).model_copy(update={"tile": TileWish(mode="blend", stride=stride)})
+    for network in (nn.AvgPool2d(4), nn.InstanceNorm2d(2)):
+        back = nn.Upsample(scale_factor=4) if isinstance(network, nn.AvgPool2d) else nn.Identity()
+        layers = OneInput(network, ChannelAttention(), back)
+        assert measure(oracle_of(layers, contract), contract, TILE).stride == stride
+
+
 def test_what_a_network_says_about_a_tile_is_passed_on():
     class Choosy(OneInput):
         def forward(self, fine_t1: torch.Tensor) -> torch.Tensor:

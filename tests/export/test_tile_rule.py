@@ -43,6 +43,7 @@ def test_the_tile_is_what_is_asked_for_or_fixed(contract, asked, fixed, tile):
         (FINE, 100, Shape(64, 64), "one size only. Got: 100 x 100. Allowed: 64 x 64"),
         (with_wish(size=40), 64, None, "Allowed: 40 x 40"),
         (COARSE, 100, None, "whole coarse pixels.*multiples of 16.*--tile 112"),
+        (with_wish(mode="blend", stride=24), 100, None, "whole strides.*multiples of 24.*--tile 120"),
     ],
 )
 def test_other_tiles_are_refused(contract, asked, fixed, message):

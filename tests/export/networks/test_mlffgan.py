@@ -5,13 +5,18 @@ import copy
 import inspect
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
+import stf_infer
 from golden_support import check, golden_inputs, keys_of, load_golden_weights, published_keys, read_golden
-from stf_export import networks
+from stf_export import export, networks
 from stf_export.networks.gan.mlffgan import MLFFGAN, Inputs, down_and_up
 from stf_infer.errors import ExportError
+from stf_infer.grid import Shape, TilePlan
+from zoo_support import give_weights
 
 ROLES = {3: ("coarse_t1", "fine_t1", "coarse_t2"), 2: ("fine_t1", "coarse_t2")}
 FLAGS = (True, False)
@@ -104,6 +109,30 @@ def test_ratio_of_the_step_before_the_network():
         torch.testing.assert_close(other(**x), one(**seen), rtol=0, atol=0)
 
 
+def test_tiles_begin_where_every_16th_pixel_does(tmp_path):
+    """The scene, by the pipeline, is a blend of the network on windows whose corners are multiples of 16."""
+    network = networks.create("mlffgan", bands=1, degrade=True)
+    give_weights(network)
+    save_file(network.state_dict(), tmp_path / "w.safetensors")
+    options = {"degrade": True, "adain": True, "inputs": 3}
+    bundle = export("mlffgan", tmp_path / "w.safetensors", bands=1, tile=64, options=options, out=tmp_path / "m.stf")
+    assert bundle.properties["stf:notes"] == []
+    assert bundle.spec.tile.stride == 16
+    scene = {role: torch.rand(1, 1, 112, 96) for role in ROLES[3]}
+    with stf_infer.open(bundle.path, engine="onnxruntime-cpu") as model:
+        fused = model.fuse(**{role: image[0].numpy() for role, image in scene.items()}).array
+    plan = TilePlan.for_scene(bundle.spec.tile, Shape(112, 96))
+    expected = np.zeros((1, 112, 96))
+    for tile in plan:
+        y, x = slice(tile.read.y0, tile.read.y1), slice(tile.read.x0, tile.read.x1)
+        assert (y.start % 16, x.start % 16) == (0, 0)
+        with torch.no_grad():
+            result = network(**{role: image[..., y, x] for role, image in scene.items()})[0].numpy()
+        expected[:, y, x] += result * plan.y.weights(tile.iy)[:, None] * plan.x.weights(tile.ix)
+    assert len(plan) > 1
+    np.testing.assert_allclose(fused, expected, atol=1e-4 * np.ptp(expected))
+
+
 @pytest.mark.parametrize("inputs", get_args(Inputs))
 @pytest.mark.parametrize(
     ("options", "size", "named"),
@@ -133,6 +162,7 @@ def test_contract(inputs: int, degrade: bool):
         assert (spec.values.unit, spec.values.scale, spec.values.minimum) == ("reflectance", 1.0, 0.0)
     assert (contract.output.tensor, contract.output.bands, contract.ratio) == ("fine_t2", bands, 8)
     assert (contract.tile.mode, contract.tile.size) == ("blend", None)
+    assert contract.tile.stride == (16 if degrade else None)
     assert "10.1109/TGRS.2022.3169916" in contract.source
     assert networks.create(contract.network, bands=bands, **contract.options).contract() == contract
     assert copy.deepcopy(network).contract() == contract

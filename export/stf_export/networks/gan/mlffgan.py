@@ -128,7 +128,10 @@ class MLFFGAN(FusionNetwork):
         return self._fuse(before, fine_t1, coarse_t2)
 
     def contract(self) -> Contract:
-        """All images on the fine grid; reflectance from 0; tiles are blended."""
+        """All images on the fine grid; reflectance from 0; tiles are blended.
+
+        With ``degrade`` every ratio-th pixel counts from a tile's corner, so corners are multiples of the ratio.
+        """
         inputs = tuple(
             InputSpec(role=role, tensor=role, bands=self.bands, values=Values(minimum=0.0)) for role in self.roles
         )
@@ -137,7 +140,7 @@ class MLFFGAN(FusionNetwork):
             ratio=self.ratio,
             inputs=inputs,
             output=OutputSpec(tensor="fine_t2", bands=self.bands),
-            tile=TileWish(mode="blend"),
+            tile=TileWish(mode="blend", stride=self._unit if self.degrade else None),
             options={
                 "inputs": self.inputs,
                 "adain": self.adain,
@@ -190,9 +193,14 @@ class MLFFGAN(FusionNetwork):
         """A coarse image as the first layer sees it."""
         return down_and_up(coarse, self.ratio) if self.degrade else coarse
 
+    @property
+    def _unit(self) -> int:
+        """What rows and columns are multiples of."""
+        return math.lcm(SHRINK, self.ratio) if self.degrade else SHRINK
+
     def _require_size(self, image: torch.Tensor) -> None:
-        unit = math.lcm(SHRINK, self.ratio) if self.degrade else SHRINK
         height, width = image.shape[-2:]
+        unit = self._unit
         if height % unit or width % unit or height < SMALLEST or width < SMALLEST:
             raise ExportError(
                 "MLFF-GAN does not run on this size",
