@@ -60,20 +60,25 @@ def compare(bundle: Bundle, engine: Engine) -> Difference:
         AssetError: The golden tile is missing or damaged.
     """
     inputs, golden = bundle.golden()
-    worst, seconds = 0.0, 0.0
+    found, seconds = [], 0.0
     for tiles in dict.fromkeys((1, engine.preferred_batch)):
         feed = {tensor.name: np.repeat(inputs[tensor.role][None], tiles, axis=0) for tensor in bundle.spec.tensors}
         engine.trial(feed)  # the first run allocates
         started = time.perf_counter()
         result = engine.infer(feed, golden_noise(bundle.spec, tiles))[bundle.spec.output.tensor]
         seconds = (time.perf_counter() - started) / tiles
-        difference = float(np.abs(result - golden).max())
-        worst = difference if np.isnan(difference) else max(worst, difference)
-        if np.isnan(worst):
-            break
+        found.append(difference(result, golden))
+    # NaN is larger than anything, which max() does not know.
+    worst = max(found, key=lambda one: (np.isnan(one[0]), one[0]))
+    return Difference(*worst, seconds)
+
+
+def difference(result: np.ndarray, golden: np.ndarray) -> tuple[float, float]:
+    """Largest difference of a batch ``(N, ...)`` from the golden output, in network values and over its range."""
+    worst = float(np.abs(result - golden).max())
     # The range of a single number is nothing: its size is taken instead.
     extent = float(golden.max() - golden.min()) or float(np.abs(golden).max())
-    return Difference(worst, worst / extent if extent > 0 else worst, seconds)
+    return worst, worst / extent if extent > 0 else worst
 
 
 def golden_noise(spec: ModelSpec | SampleSpec, tiles: int = 1) -> TileNoise | None:

@@ -14,6 +14,7 @@ from ..errors import UsageError
 from ._verb import Report, stderr_console, verb
 
 if TYPE_CHECKING:
+    from ..bundle import Bundle
     from ..engines import BuildReport
 
 _log = logging.getLogger("stf_infer")
@@ -33,6 +34,7 @@ _log = logging.getLogger("stf_infer")
     show_default=True,
     help="auto: only what is missing or does not fit; always: all the same.",
 )
+@click.option("--remove", is_flag=True, help="Take engines of the target out of the bundle instead.")
 def build(
     bundle: str,
     target: str | None,
@@ -40,6 +42,7 @@ def build(
     tile_batch: int | None,
     options: tuple[str, ...],
     rebuild: Any,
+    remove: bool,
 ) -> Report:
     """Compile the network of NAME.stf for TARGET and store the engine in the bundle. Needs no torch.
 
@@ -54,6 +57,8 @@ def build(
     given = _given(options)
     if target is None and (precision is not None or tile_batch is not None or given):
         raise UsageError("Nothing says what to build for", fix="Give --target; `stf-infer engines` lists them")
+    if remove:
+        return _removed(opened, target, precision, tile_batch)
     with _Progress(target or "engines") as progress:
         if target is None:
             reports = update(opened, rebuild=rebuild, progress=progress)
@@ -71,6 +76,29 @@ def build(
             ]
     data = {"bundle": str(opened.path), "engines": [report.as_dict() for report in reports]}
     return Report(data, lambda console: _show(console, str(opened.path), reports))
+
+
+def _removed(bundle: Bundle, target: str | None, precision: str | None, tile_batch: int | None) -> Report:
+    from ..engines import store
+
+    if target is None:
+        raise UsageError("Nothing says what to remove", fix="Give --target; `stf-infer info` lists the engines")
+    found = [
+        asset
+        for asset in store.entries(bundle, target)
+        if precision in (None, asset.precision) and tile_batch in (None, store.batch_of(asset))
+    ]
+    if not found:
+        raise UsageError(
+            "The bundle holds no such engine",
+            got=target,
+            allowed=", ".join(dict.fromkeys(str(asset.target) for asset in store.entries(bundle))) or "none",
+        )
+    for asset in found:
+        store.remove(bundle, asset)
+    names = [f"{asset.target} {asset.precision} b{store.batch_of(asset)}" for asset in found]
+    data = {"bundle": str(bundle.path), "removed": names}
+    return Report(data, lambda console: console.print(f"removed: {', '.join(names)}", highlight=False))
 
 
 def _given(options: tuple[str, ...]) -> dict[str, str]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import resource
 import sys
 from dataclasses import dataclass
 from functools import cache
@@ -88,6 +87,8 @@ def cores() -> int:
 
 def peak_memory() -> int:
     """Most memory that this process has taken so far, in bytes."""
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -244,7 +244,14 @@ def _rebuilt(bundle: Bundle, target: Target, asset: Asset, why: StfError) -> Sto
     from .building import build_again
 
     _log.warning("%s is built again: %s", target.name, why.what)
-    build_again(bundle, asset)
+    steps: list[str] = []
+
+    def say(step: str) -> None:
+        # What goes on for long is said again, and then to everybody.
+        _log.log(logging.WARNING if step in steps else logging.INFO, "%s: %s", target.name, step)
+        steps.append(step)
+
+    build_again(bundle, asset, progress=say)
     return store.read(bundle, bundle.assets[asset.key])
 
 

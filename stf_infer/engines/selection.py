@@ -23,6 +23,7 @@ from ..bundle import GOLDEN
 from ..errors import EngineError
 from . import machine
 from .base import Engine
+from .host_loop import is_looped
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
@@ -135,12 +136,15 @@ def seconds_a_tile(bundle: Bundle, engine: Engine, tile_batch: int | None = None
     """Least time of a tile over a few calls on the golden tile, each with as many tiles as a run would give it.
 
     Raises:
-        EngineError: The engine fails.
+        EngineError: The engine fails, or gives something else than the golden output: such a one is not fast.
     """
     inputs, _ = bundle.golden()
     tiles = tile_batch or engine.preferred_batch
     feed = {tensor.name: np.repeat(inputs[tensor.role][None], tiles, axis=0) for tensor in bundle.spec.tensors}
-    engine.trial(feed)  # the first call allocates
+    if is_looped(bundle):
+        engine.trial(feed)  # one step of many; `check` proves the whole sampling
+    else:
+        _check(bundle, engine, engine.infer(feed)[bundle.spec.output.tensor])  # the first call allocates
     spent: list[float] = []
     until = time.perf_counter() + _SECONDS
     while len(spent) < _CALLS and (len(spent) < 2 or time.perf_counter() < until):
@@ -148,6 +152,19 @@ def seconds_a_tile(bundle: Bundle, engine: Engine, tile_batch: int | None = None
         engine.trial(feed)
         spent.append(time.perf_counter() - began)
     return min(spent) / tiles
+
+
+def _check(bundle: Bundle, engine: Engine, result: np.ndarray) -> None:
+    from .. import golden
+
+    _, right = bundle.golden()
+    off, allowed = golden.difference(result, right)[1], golden.tolerance_of(engine.describe().get("precision", ""))
+    if not off <= allowed:
+        raise EngineError(
+            f"The engine {engine.name} does not give the golden output",
+            got=f"a difference of {off:.2g} of its range",
+            allowed=f"{allowed:.2g}",
+        )
 
 
 def _first(bundle: Bundle, found: Sequence[Candidate], threads: int | None, choice: str) -> Engine:

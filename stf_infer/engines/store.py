@@ -13,8 +13,8 @@ what it was before or what it is after.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
-import logging
 import os
 import shutil
 import time
@@ -28,8 +28,6 @@ from ..bundle import ITEM, SHA256_MULTIHASH, Asset, Bundle, item_text, sha256_of
 from ..errors import EngineError, OutputError
 from .key import EngineKey
 from .target import Compiled
-
-_log = logging.getLogger(__name__)
 
 FOLDER = "engines"
 SIDECAR = "engine.json"
@@ -228,16 +226,55 @@ def _is(path: Path, digest: str) -> bool:
     return path.is_file() and sha256_of(path) == digest
 
 
+def remove(bundle: Bundle, asset: Asset) -> None:
+    """Take an engine out of its bundle, with its files.
+
+    Args:
+        bundle: The open bundle; it does not know the engine afterwards.
+        asset: The engine's main file.
+
+    Raises:
+        OutputError: The bundle cannot be written to; it is as it was before.
+    """
+    try:
+        with _locked(bundle.path):
+            item = _item_without(bundle, asset.key)
+            _replace_item(bundle, item)
+            folder = bundle.path / FOLDER / str(asset.target)
+            _prune(folder, _named(item))
+            for empty in (folder, folder.parent):
+                with contextlib.suppress(OSError):  # other engines are left in it
+                    empty.rmdir()
+    except OSError as error:
+        raise _not_writable(bundle, error.strerror or str(error)) from error
+    bundle.reload()
+
+
 def _switch(bundle: Bundle, target: str, key: EngineKey, home: Path, files: tuple[str, ...]) -> set[str]:
-    """Replace ``item.json``; returns the paths that it names."""
-    path = bundle.path / ITEM
-    item = json.loads(path.read_bytes())
+    """Put an engine into ``item.json``; returns the paths that it names."""
     main = asset_key(target, key.label)
-    for name in [name for name in item["assets"] if name == main or name.startswith(f"{main}-")]:
-        del item["assets"][name]
+    item = _item_without(bundle, main)
     keys = [main, *(f"{main}-{number}" for number in range(1, len(files))), f"{main}-sidecar"]
     for name, file in zip(keys, (*files, SIDECAR), strict=True):
         item["assets"][name] = _entry(bundle.path, home / file, target, key, keys if name == main else None)
+    _replace_item(bundle, item)
+    return _named(item)
+
+
+def _item_without(bundle: Bundle, main: str) -> dict[str, Any]:
+    """The item as it is on disk now, without an engine."""
+    item: dict[str, Any] = json.loads((bundle.path / ITEM).read_bytes())
+    for name in [name for name in item["assets"] if name == main or name.startswith(f"{main}-")]:
+        del item["assets"][name]
+    return item
+
+
+def _named(item: dict[str, Any]) -> set[str]:
+    return {asset["href"] for asset in item["assets"].values()}
+
+
+def _replace_item(bundle: Bundle, item: dict[str, Any]) -> None:
+    path = bundle.path / ITEM
     beside = path.with_name(f".{ITEM}.{uuid.uuid4().hex[:8]}")
     try:
         beside.write_text(item_text(item), encoding="utf-8")
@@ -247,13 +284,12 @@ def _switch(bundle: Bundle, target: str, key: EngineKey, home: Path, files: tupl
     finally:
         beside.unlink(missing_ok=True)
     _flush(bundle.path)
-    return {asset["href"] for asset in item["assets"].values()}
 
 
 def _prune(folder: Path, named: set[str]) -> None:
     """Remove engines of a target that ``item.json`` does not name any more, or never did."""
     kept = {Path(href).parts[2] for href in named if href.startswith(f"{FOLDER}/{folder.name}/")}
-    for old in folder.iterdir():
+    for old in folder.iterdir() if folder.is_dir() else ():
         if old.name not in kept and old.is_dir() and not old.is_symlink():
             shutil.rmtree(old, ignore_errors=True)
 
@@ -275,11 +311,17 @@ def _entry(root: Path, file: Path, target: str, key: EngineKey, keys: list[str] 
 
 def _flush(path: Path) -> None:
     """Make sure that a file or folder is on the disk before something refers to it."""
-    handle = os.open(path, os.O_RDONLY)
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        if path.is_dir():  # which cannot be opened everywhere
+            return
+        raise
     try:
         os.fsync(handle)
-    except OSError:  # folders cannot be flushed everywhere
-        _log.debug("%s cannot be flushed", path)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not every file system can
+            raise
     finally:
         os.close(handle)
 

@@ -135,6 +135,31 @@ def test_on_a_terminal_one_line_changes(folder, monkeypatch):
     assert b"0:00:0" in seen
 
 
+def test_engines_can_be_removed(folder, tmp_path):
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    for more in ([], ["--precision", "bf16"], ["--tile-batch", "2"]):
+        told("build", folder, "--target", "toy", *more)
+    assert told("build", folder, "--target", "toy", "--tile-batch", "2", "--remove")["removed"] == ["toy fp32 b2"]
+    assert [(e["precision"], e["batch"]) for e in told("info", folder)["engines"]] == [("fp32", 4), ("bf16", 4)]
+    Bundle.open(folder).verify()
+    assert "removed: toy fp32 b4, toy bf16 b4" in call("build", folder, "--target", "toy", "--remove").stdout
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+    assert not (folder / "engines").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--target", "toy", "--precision", "bf16"], "The bundle holds no such engine"),
+        (["--target", "abacus"], "The bundle holds no such engine"),
+        ([], "Nothing says what to remove"),
+    ],
+)
+def test_what_is_not_there_cannot_be_removed(folder, arguments, says):
+    told("build", folder, "--target", "toy")
+    assert told("build", folder, *arguments, "--remove", code=2)["what"] == says
+
+
 # Other verbs -------------------------------------------------------------------------------------------------
 
 

@@ -297,6 +297,22 @@ def test_one_that_fails_is_never_taken(bundle, times, caplog):
     assert "toy fp32 b4 fails: The driver is gone" in caplog.text
 
 
+@pytest.mark.parametrize("factor", [1.001, float("nan")])
+def test_one_that_computes_something_else_is_never_taken(bundle, monkeypatch, caplog, factor):
+    """However fast it is."""
+    make(bundle)
+    real = ToyEngine.open_impl
+
+    def wrong(self, bundle, threads):
+        real(self, bundle, threads)
+        self.factor = factor if self.stored is not None else 1
+
+    monkeypatch.setattr(ToyEngine, "open_impl", wrong)
+    with open_engine(bundle) as engine:
+        assert engine.name == "toy-open"
+    assert "toy fp32 b4 fails: The engine toy does not give the golden output" in caplog.text
+
+
 def test_one_that_cannot_be_opened_any_more_makes_way(bundle, times, monkeypatch):
     make(bundle)
     times(toy_fp32=0.01, toy_open_fp32=0.02)
