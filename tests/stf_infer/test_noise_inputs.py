@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fakes import ORIGIN, UTM, block_mean, grid_transform, make_model, make_spec, read_tif, write_tif
+from fakes import ORIGIN, UTM, FunctionEngine, block_mean, grid_transform, make_model, make_spec, read_tif, write_tif
 from stf_infer.errors import EngineError, UsageError
 from stf_infer.grid import Shape, TilePlan
 from stf_infer.layout import BLOCK
-from stf_infer.noise import noise
+from stf_infer.noise import TileNoise, noise
 from stf_infer.raster import Raster
 from stf_infer.spec import InputSpec, ModelSpec, Values
 
@@ -109,6 +109,39 @@ def test_each_input_is_its_own_draw():
     make_model(make_spec(16, draws=(2, 0, 1)), look).fuse(seed=5, **inputs(16, 16))
     for draw in range(3):
         np.testing.assert_array_equal(seen[f"noise_{draw}"][0], noise(5, draw, 0, 0, (2, 16, 16)))
+
+
+class DrawsLater(FunctionEngine):
+    """Asks for draw 7 while it runs, as a loop on the host does for each of its steps."""
+
+    def infer_tiles(self, inputs: Any, tiles: int, noise: Any = None) -> dict[str, np.ndarray]:
+        return {"fine_t2": noise.draw(7, 2)}
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    tile=st.sampled_from([8, 16, 24]),
+    halo=st.integers(0, 2),
+    batch=st.integers(1, 5),
+    seed=st.integers(0, 2**64 - 1),
+)
+def test_what_an_engine_asks_for_later_is_that_of_the_scene_too(shape, tile, halo, batch, seed):
+    spec = make_spec(tile, draws=(0,), halo=halo, **PLAIN)
+    model = make_model(spec, only_noise)
+    model._engine = DrawsLater(spec, only_noise)
+    result = model.fuse(seed=seed, tile_batch=batch, **inputs(*shape)).array
+    assert result.tobytes() == noise(seed, 7, 0, 0, (2, *shape)).tobytes()
+
+
+def test_nothing_is_drawn_that_nobody_asks_for(monkeypatch):
+    asked: list[int] = []
+    draw = TileNoise.draw
+    monkeypatch.setattr(TileNoise, "draw", lambda self, step, bands: asked.append(step) or draw(self, step, bands))
+    fuse(inputs(16, 16), 16, draws=(0, 3))
+    assert asked == [0, 3]
+    make_model(make_spec(16), lambda fine_t1, **_: fine_t1).fuse(**inputs(16, 16))
+    assert asked == [0, 3]
 
 
 def test_the_seed_changes_it_and_0_is_what_nobody_states():
