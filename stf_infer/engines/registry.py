@@ -18,6 +18,9 @@ from .target import PluginTarget, Target
 
 _log = logging.getLogger(__name__)
 
+# Compute capabilities that TensorRT-RTX builds for ahead of time.
+RTX_CAPABILITIES = (75, 80, 86, 89, 120, 121)
+
 # Names (or a pattern) of the targets of a module, which is imported when one of them is asked for, and makes it with
 # ``target(name)``. In order of preference where all are equally fast.
 BUILT_IN = {
@@ -29,7 +32,7 @@ BUILT_IN = {
     "openvino-gpu": ".openvino",
     "openvino-npu": ".openvino",
     "tensorrt-smXX": ".tensorrt",
-    **{f"tensorrt-rtx-sm{sm}": ".tensorrt" for sm in (75, 80, 86, 89, 120, 121)},
+    **{f"tensorrt-rtx-sm{sm}": ".tensorrt" for sm in RTX_CAPABILITIES},
     "triton": ".triton",
 }
 PATTERNS = {r"tensorrt(-rtx)?-sm\d+": ".tensorrt"}

@@ -17,6 +17,7 @@ from ..errors import EngineError
 from .base import Engine, EngineInfo, package_version
 from .key import EngineKey
 from .machine import Gpu, gpus
+from .registry import RTX_CAPABILITIES
 from .selection import cache_folder
 from .target import Compiled, Job, Option, Target
 from .tensorrt_build import build_plan, logger, options_from
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from .store import StoredEngine
 
 PLAN = "model.plan"
-
-# What TensorRT-RTX builds for ahead of time.
-RTX_CAPABILITIES = (75, 80, 86, 89, 120, 121)
 
 _MALFORMED = 32  # EngineInvalidityDiagnostics of TensorRT-RTX
 
@@ -62,9 +60,12 @@ class _PlanTarget(Target):
     def backend(self) -> str:
         return f"{self.module} {package_version(*self.packages)}"
 
+    def __init__(self, name: str, sm: int | None) -> None:
+        self.name, self.sm = name, sm
+
     def gpu(self) -> Gpu | None:
-        """The first GPU that plans of this target run on, or None."""
-        raise NotImplementedError
+        """The first GPU of the target's capability, or None."""
+        return next((gpu for gpu in gpus() if gpu.sm == self.sm), None)
 
     def compile(self, job: Job) -> Compiled:
         trt = importlib.import_module(self.module)
@@ -123,12 +124,6 @@ class TensorRtTarget(_PlanTarget):
         Option("version_compatible", "The plan runs with later TensorRT of the same major version too.", False),
     )
 
-    def __init__(self, name: str, sm: int | None) -> None:
-        self.name, self.sm = name, sm
-
-    def gpu(self) -> Gpu | None:
-        return next((gpu for gpu in gpus() if gpu.sm == self.sm), None)
-
     def probe(self) -> EngineInfo:
         """Installed, with a GPU of its capability."""
         info = EngineInfo(self.name, False, package_version(*self.packages), _precisions(self.sm), extra=self.extra)
@@ -167,11 +162,10 @@ class RtxTarget(_PlanTarget):
     packages = ("tensorrt-rtx-cu13", "tensorrt-rtx-cu12", "tensorrt-rtx")
     options = (_WORKSPACE, _WEIGHTS, _LEVEL)
 
-    def __init__(self, name: str, sm: int) -> None:
-        self.name, self.sm = name, sm
+    sm: int
 
-    def gpu(self) -> Gpu | None:
-        return next((gpu for gpu in gpus() if gpu.sm == self.sm), None)
+    def __init__(self, name: str, sm: int) -> None:
+        super().__init__(name, sm)
 
     def probe(self) -> EngineInfo:
         """Installed; and, to run, with a GPU of its capability."""

@@ -253,6 +253,6 @@ def _device_number(cuda: Any, target: _PlanTarget) -> int:
     """The first device whose capability is the target's."""
     for number in range(cuda.Device.count()):
         major, minor = cuda.Device(number).compute_capability()
-        if major * 10 + minor == getattr(target, "sm", None):
+        if major * 10 + minor == target.sm:
             return number
     raise EngineError(f"No GPU of this machine runs {target.name}", got=f"{cuda.Device.count()} GPUs")

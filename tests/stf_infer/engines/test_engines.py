@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import builtins
 import subprocess
 import sys
 from typing import Any
@@ -138,18 +137,15 @@ def test_none_at_all_names_the_extras(plugins, monkeypatch, bundle):
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_a_package_that_cannot_be_imported_is_no_traceback(name, blur_bundle, monkeypatch):
+def test_a_package_that_cannot_be_imported_is_no_traceback(name, blur_bundle, monkeypatch, tmp_path):
     """It is there, and one of its libraries is not."""
     package = name.partition("-")[0]
     pytest.importorskip(package)
-    real = builtins.__import__
-
-    def broken(module: str, *given: Any, **more: Any) -> Any:
-        if module == package:
-            raise ImportError("libsomething.so: cannot open shared object file")
-        return real(module, *given, **more)
-
-    monkeypatch.setattr(builtins, "__import__", broken)
+    (tmp_path / package).mkdir()
+    reason = "libsomething.so: cannot open shared object file"
+    (tmp_path / package / "__init__.py").write_text(f"raise ImportError({reason!r})\n")
+    monkeypatch.delitem(sys.modules, package)
+    monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(EngineUnavailableError, match=rf"{name} is installed and cannot be imported. Got: libsomething"):
         open_engine(Bundle.open(blur_bundle), name)
 
