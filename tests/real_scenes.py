@@ -7,7 +7,8 @@ another sensor, resampled to the fine grid. For networks whose tiles are small.
 *Landsat 7*, Pennsylvania, July and November 2002: cut to what a network's tiles need, saturated clouds as nodata,
 coarse images as block means. No image of t2 lies between the two dates; t2 is their mean.
 
-Both have the six bands of :data:`BANDS`. Digital numbers of Landsat 7 stand in for reflectance, as a share of 255.
+Both have the six bands of :data:`BANDS`; a panchromatic band is the mean of three of Landsat 7. Digital numbers of
+Landsat 7 stand in for reflectance, as a share of 255.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from stf_infer.spec import ModelSpec
 from support import shared_path
 
 BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
+_PAN = ("green", "red", "nir")
 
 SERIES_BANDS = tuple(f"{date}_{band}" for date in ("t1", "t2", "t3") for band in BANDS)
 
@@ -63,7 +65,8 @@ def real_scene(spec: ModelSpec, folder: Path) -> RealScene:
     """A real scene of several tiles for a network, with the bands that it wants; skips without the shared data."""
     on_fine = all(raster.grid == "fine" and not raster.from_coarse for raster in spec.rasters)
     dated = all(raster.role in _roles(_KRANJ_DAYS) for raster in spec.rasters)
-    if on_fine and dated and len(TilePlan.for_scene(spec.tile, KRANJ)) >= 4:
+    banded = all(set(raster.bands) <= set(BANDS) for raster in spec.rasters)
+    if on_fine and dated and banded and len(TilePlan.for_scene(spec.tile, KRANJ)) >= 4:
         return _kranj(spec)
     return _landsat_7(spec, folder)
 
@@ -107,8 +110,12 @@ def _landsat_7(spec: ModelSpec, folder: Path) -> RealScene:
     rasters, valid = {}, np.ones((side, side), bool)
     for one in spec.rasters:
         coarse = one.role.startswith("coarse") or one.grid == "coarse"
-        numbers = _numbers(one.bands, SERIES_BANDS if one.role == "series" else BANDS)
         image, grid = stored[one.role.rpartition("_")[2]], transform
+        names = SERIES_BANDS if one.role == "series" else BANDS
+        if "pan" in one.bands:
+            image = np.concatenate([image, image[[BANDS.index(band) for band in _PAN]].mean(axis=0, keepdims=True)])
+            names = (*BANDS, "pan")
+        numbers = _numbers(one.bands, names)
         if coarse:
             image, grid = _block_means(image, spec.ratio), transform * Affine.scale(spec.ratio)
         file = _write(folder / f"{one.role}.tif", image, grid)

@@ -22,7 +22,7 @@ def test_real_scene(name, exports, tmp_path, record_property):
     bundle = exports.bundle(name)
     scene = real_scene(bundle.spec, tmp_path)
     with stf_infer.open(bundle.path, engine="onnxruntime-cpu", threads=2) as model:
-        result = model.fuse(tmp_path / "fine_t2.tif", dtype="float32", overviews=False, **scene.rasters)
+        result = model.fuse(tmp_path / "fused.tif", dtype="float32", overviews=False, **scene.rasters)
     with rasterio.open(result.path) as fused, rasterio.open(scene.rasters["fine_t1"].data) as fine:
         assert (fused.crs, fused.transform, fused.shape) == (fine.crs, fine.transform, fine.shape)
         assert fused.descriptions == bundle.spec.output.bands
