@@ -23,7 +23,7 @@ def tiny_bundle(tmp_path_factory, tiny_contract):
 
 @pytest.fixture(scope="session")
 def exports(tmp_path_factory):
-    """Bundles and graphs of the zoo, each written once in a run of the tests."""
+    """Bundles of the zoo, each written once in a run of the tests."""
     import torch
 
     from zoo_support import Exports
