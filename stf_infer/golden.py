@@ -141,6 +141,8 @@ def prove(
         AssetError: The golden tile is missing or damaged.
     """
     listed = {info.name: info for info in available()}
+    for name in {str(asset.target) for asset in store.entries(bundle)} - set(listed):
+        listed[name] = _elsewhere(name)
     chosen = list(listed.values()) if engines is None else [_known(name, listed) for name in dict.fromkeys(engines)]
     if not any(info.usable for info in chosen):
         extras = " or ".join(dict.fromkeys(filter(None, map(registry.install, chosen))))
@@ -160,6 +162,14 @@ def _known(name: str, listed: dict[str, EngineInfo]) -> EngineInfo:
             f"The engine {name} cannot be used here: {info.reason}", fix=registry.install(info)
         )
     return info
+
+
+def _elsewhere(name: str) -> EngineInfo:
+    """A target that is not listed here, of an engine that the bundle holds: of a GPU or plug-in that is not there."""
+    try:
+        return registry.target(name).probe()
+    except EngineUnavailableError as error:
+        return EngineInfo(name, usable=False, reason=error.what)
 
 
 def _prove(bundle: Bundle, info: EngineInfo, threads: int | None, tolerance: float | None) -> list[Proof]:

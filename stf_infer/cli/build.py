@@ -143,6 +143,8 @@ class _Progress:
 
 
 def _show(console: Any, bundle: str, reports: list[BuildReport]) -> None:
+    from ..engines.base import milliseconds
+
     if not reports:
         console.print("The bundle holds no engine that can be built here; name a --target.")
     for report in reports:
@@ -157,7 +159,7 @@ def _show(console: Any, bundle: str, reports: list[BuildReport]) -> None:
             proof = report.proof
             console.print(
                 f"  golden tile: {proof['relative']:.1e} of the range off ({proof['tolerance']:.0e} allowed), "
-                f"{proof['seconds'] * 1e3:.3g} ms",
+                f"{milliseconds(proof['seconds'])}",
                 highlight=False,
             )
         elif "container" in report.settings:

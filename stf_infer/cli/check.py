@@ -45,12 +45,17 @@ def check(bundle: str, engines: tuple[str, ...], threads: int | None, tolerance:
         from rich.markup import escape
         from rich.table import Table
 
+        from ..engines.base import milliseconds
+
         console.print(f"{len(opened.assets)} files as exported, by SHA-256", highlight=False)
         table = Table("engine", "precision", "", "difference", "allowed", "tile", title=None)
+        away = [proof for proof in proofs if proof.passed is None and proof.batch is None]
         for proof in proofs:
+            if proof in away:
+                continue
             verdict = {True: "[green]passed[/]", False: "[red]FAILED[/]", None: "not run"}[proof.passed]
             difference = "" if proof.relative is None else f"{proof.relative:.1e} of the range"
-            time = "" if proof.seconds is None else f"{proof.seconds * 1e3:.3g} ms"
+            time = "" if proof.seconds is None else milliseconds(proof.seconds)
             built = "" if proof.batch is None else f", built for {proof.batch}"
             table.add_row(
                 f"{proof.engine} {proof.version}".strip(),
@@ -61,5 +66,8 @@ def check(bundle: str, engines: tuple[str, ...], threads: int | None, tolerance:
                 time,
             )
         console.print(table)
+        if away:
+            told = "; ".join(f"{proof.engine} ({proof.reason})" for proof in away)
+            console.print(f"not run: {told}", markup=False, highlight=False)
 
     return Report(data, show, exit_code=0 if passed else 1)

@@ -55,6 +55,11 @@ def package_version(*packages: str) -> str:
     return ""
 
 
+def milliseconds(seconds: float) -> str:
+    """A time for a person: three figures, and whole milliseconds above a second."""
+    return f"{seconds * 1e3:.0f} ms" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
+
+
 class Noise(Protocol):
     """Where a loop on the host takes the noise of its steps from, such as :class:`stf_infer.noise.TileNoise`."""
 

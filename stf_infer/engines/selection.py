@@ -22,7 +22,7 @@ import numpy as np
 from ..bundle import GOLDEN
 from ..errors import EngineError
 from . import machine
-from .base import Engine
+from .base import Engine, milliseconds
 from .host_loop import is_looped
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _measure_all(
             continue
         try:
             seconds.append(seconds_a_tile(bundle, engine, tile_batch))
-            _log.info("%s: %.4g ms a tile", one, seconds[-1] * 1e3)
+            _log.info("%s: %s a tile", one, milliseconds(seconds[-1]))
         except EngineError as error:
             _log.warning("%s fails: %s", one, error)
             seconds.append(float("inf"))
@@ -174,7 +174,7 @@ def _first(bundle: Bundle, found: Sequence[Candidate], threads: int | None, choi
 
 
 def _told(found: Sequence[Candidate], seconds: Sequence[float], order: Sequence[int]) -> str:
-    times = ", ".join(f"{found[number]} {seconds[number] * 1e3:.3g} ms" for number in order)
+    times = ", ".join(f"{found[number]} {milliseconds(seconds[number])}" for number in order)
     return f"the fastest of {len(found)} on the golden tile: {times}"
 
 

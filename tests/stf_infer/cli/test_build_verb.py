@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import toy_backend
-from handmade_bundle import make_bundle
+from handmade_bundle import edit_item, make_bundle
 from stf_infer.bundle import Bundle
 from stf_infer.cli import main
 from stf_infer.engines import building, registry
@@ -200,6 +200,19 @@ def test_check_lists_engines_of_other_machines_without_failing(folder, monkeypat
     (mine, other) = told("check", folder)["engines"]
     assert (mine["engine"], mine["batch"], mine["passed"], mine["reason"]) == ("toy", 4, None, "no abacus")
     assert other["passed"]
+
+
+def test_check_lists_engines_of_targets_that_are_not_here(folder, monkeypatch):
+    """A plan of another machine's GPU, and an engine of a plug-in that is not installed."""
+    told("build", folder, "--target", "toy")
+    edit_item(
+        folder, lambda i: [a.update({"stf:target": "tensorrt-sm87"}) for k, a in i["assets"].items() if "toy" in k]
+    )
+    (plan, other) = sorted(told("check", folder)["engines"], key=lambda e: e["engine"] == "toy-open")
+    assert (plan["engine"], plan["passed"], other["passed"]) == ("tensorrt-sm87", None, True)
+    edit_item(folder, lambda i: [a.update({"stf:target": "abacus"}) for k, a in i["assets"].items() if "toy" in k])
+    listed = {e["engine"]: e for e in told("check", folder)["engines"]}
+    assert listed["abacus"]["reason"] == "There is no engine of that name"
 
 
 def test_check_finds_a_changed_engine(folder):
