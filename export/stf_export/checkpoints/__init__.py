@@ -26,8 +26,9 @@ from stf_infer.errors import CheckpointError
 
 from ..networks.bandwise import BandwiseNetwork
 from ..networks.base import FusionNetwork
+from .advice import require_exact
 from .files import Contents, read
-from .fit import Target, choose, only, require_exact, require_one, some
+from .fit import Target, choose, only, require_one, some
 from .untold import settle
 from .unwrap import Place, generic, places, rank
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does a state dict fit a network, key by key and shape by shape; and if not, what would."""
+"""Does a state dict fit a network, key by key and shape by shape."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,7 +13,6 @@ from torch import nn
 
 from stf_infer.errors import CheckpointError
 
-from .. import networks
 from ..networks.bandwise import BandwiseNetwork
 from ..networks.base import FusionNetwork
 from .unwrap import Candidate, Place, candidates
@@ -57,7 +56,7 @@ class Target:
         if not isinstance(network, FusionNetwork):
             return cls(network, network.state_dict(), None, type(network).__name__)
         count = len(network.bands)
-        return cls(network, network.state_dict(), count, f"{network.about.title} with {_bands(count)}")
+        return cls(network, network.state_dict(), count, f"{network.about.title} with {counted_bands(count)}")
 
     @classmethod
     def of_part(cls, network: FusionNetwork, part: str) -> Target:
@@ -197,87 +196,12 @@ def require_one(found: Sequence[Candidate]) -> None:
     )
 
 
-def require_exact(fit: Fit | None, target: Target, where: Sequence[Place], name: str) -> Fit:
-    """The fit, if it is exact.
-
-    Raises:
-        CheckpointError: It is not; the message names what differs, and what the weights look like.
-    """
-    if fit is not None and fit.exact:
-        return fit
-    keys = [key for place in where for key in place.state]
-    raise CheckpointError(
-        f"The checkpoint does not fit {target.title}",
-        got=f"{name}: {fit.complaint() if fit else f'none of its keys, but {some(keys)}'}",
-        allowed="exactly the keys and shapes of the network",
-        fix=_advice(fit, target, where),
-    )
-
-
-def _advice(fit: Fit | None, target: Target, where: Sequence[Place]) -> str | None:
-    other, share = _closest(target.network, where)
-    if other is not None and share > max(fit.share if fit else 0.0, 0.5):
-        return f"The keys are those of the network {other}: name that one"
-    if (advice := _one_of_several(target, where)) is not None:
-        return advice
-    bands = _implied_bands(target, where)
-    if bands is not None and bands != target.bands:
-        return f"The weights were made for {_bands(bands)}: give as many band names"
-    return None
-
-
-def _one_of_several(target: Target, where: Sequence[Place]) -> str | None:
-    """What to say where the weights are those of one band or stage of the network."""
-    network = target.network
-    parts = network.parts() if isinstance(network, FusionNetwork) and target.part is None else {}
-    for module in list(parts.values())[:1] if len(parts) > 1 else ():
-        wanted = module.state_dict()
-        if any(Fit(c, wanted).exact for place in where for c in candidates(place, wanted)):
-            files = " ".join(f"--weights {part}=FILE" for part in parts)
-            return f"The weights are those of one {network.part_is_a}: give a file for each, {files}"
-    return None
-
-
-def _implied_bands(target: Target, where: Sequence[Place]) -> int | None:
-    """How many bands the weights were made for, as far as the network can tell."""
-    if not isinstance(target.network, FusionNetwork):
-        return None
-    states = [place.state for place in where]
-    states += [candidate.state for place in where for candidate in candidates(place, target.wanted)]
-    return next((n for n in map(target.network.bands_of, states) if n is not None), None)
-
-
-def _closest(network: nn.Module, where: Sequence[Place]) -> tuple[str | None, float]:
-    """The other network of the zoo whose keys have most in common with the checkpoint, and the share.
-
-    Of networks with the same share it is the one that leaves least of the checkpoint aside.
-    """
-    best: tuple[str | None, float, int] = (None, 0.0, 0)
-    for name in networks.names():
-        kind = networks.network_class(name)
-        if isinstance(network, kind):
-            continue
-        for wanted in _published(name):
-            for candidate in (c for place in where for c in candidates(place, wanted)):
-                share = Fit(candidate, wanted).share
-                if (share, -candidate.outside) > (best[1], -best[2]):
-                    best = name, share, candidate.outside
-    return best[0], best[1]
-
-
-@cache
-def _published(name: str) -> tuple[Mapping[str, torch.Tensor], ...]:
-    """State dicts, without numbers, of a network of the zoo and of its parts."""
-    with torch.device("meta"):
-        network = networks.create(name)
-    return tuple(module.state_dict() for module in (network, *network.parts().values()))
-
-
 def some(names: Sequence[str]) -> str:
     """The first few names and how many more there are."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
 
 
-def _bands(count: int) -> str:
+def counted_bands(count: int) -> str:
+    """A number of bands in words."""
     return f"{count} band{'s' if count != 1 else ''}"

@@ -120,6 +120,11 @@ class FusionNetwork(nn.Module):
         """How many bands a state dict of this network was made for; None if it does not tell."""
         return None
 
+    @classmethod
+    def options_of(cls, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        """Options that a state dict of this network was made with, as far as keys and shapes tell them."""
+        return {}
+
     def keras_to_torch(self, datasets: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
         """State dict (of one band, for a bandwise network) from the datasets of a Keras weight file.
 

@@ -190,6 +190,14 @@ class DenseSTF(FusionNetwork):
         last = state.get("output/fc1/bias")
         return None if last is None else int(last.shape[0])
 
+    @classmethod
+    def options_of(cls, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        """Whether more enters than three images."""
+        first, last = state.get("input/input_conv3x3/kernel"), state.get("output/fc1/bias")
+        if first is None or last is None:
+            return {}
+        return {"land_cover": int(first.shape[2]) != 3 * int(last.shape[0])}
+
     def folded(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Weight ``(out, in, rows, columns)`` and bias of every convolution, normalised, by name."""
         found = {}

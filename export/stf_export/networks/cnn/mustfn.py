@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -151,6 +151,12 @@ class MUSTFN(FusionNetwork):
         """Output channels of the last layer."""
         last = state.get("conv3.weight")
         return int(last.shape[0]) if last is not None and "attention2.conv1_2.weight" in state else None
+
+    @classmethod
+    def options_of(cls, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        """How many coarse bands enter."""
+        first = state.get("feature_net.deep_conv1_3.conv.weight")
+        return {} if first is None else {"coarse_bands": int(first.shape[1]) // COARSE_DATES}
 
 
 class _ByDate(nn.Module):

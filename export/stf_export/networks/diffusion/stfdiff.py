@@ -219,6 +219,18 @@ class STFDiff(Denoiser):
         last = state.get("final_conv.weight")
         return None if last is None else int(last.shape[0])
 
+    @classmethod
+    def options_of(cls, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        """Dates that enter, features at full resolution, and whether the norm counts."""
+        fine, last = state.get("fine_init_conv.weight"), state.get("final_conv.weight")
+        if fine is None or last is None:
+            return {}
+        return {
+            "references": int(fine.shape[1]) // int(last.shape[0]),
+            "norm": "batch" if any(key.endswith("norm_1.running_mean") for key in state) else "group",
+            "width": int(last.shape[1]),
+        }
+
     def _build(self) -> None:
         width, count = self.width, len(self.bands)
         widths = [width, *(width * multiplier for multiplier in self.multipliers)]

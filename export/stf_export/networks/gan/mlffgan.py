@@ -171,6 +171,13 @@ class MLFFGAN(FusionNetwork):
         last = state.get("conv5.3.weight")
         return int(last.shape[0]) if last is not None and last.ndim == 4 else None
 
+    @classmethod
+    def options_of(cls, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        """Whether there are masks."""
+        if "conv5.3.weight" not in state:
+            return {}
+        return {"attention": any(key.startswith("SignE_List.") for key in state)}
+
     def _fuse(
         self, before: Sequence[torch.Tensor] | None, fine_t1: torch.Tensor, coarse_t2: torch.Tensor
     ) -> torch.Tensor:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -169,6 +169,17 @@ class DSTFNet(FusionNetwork):
         """Input channels of the fine branch."""
         first = state.get("spatial_encoder.conv1.conv_3.weight")
         return None if first is None else int(first.shape[1])
+
+    @classmethod
+    def options_of(cls, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        """Bands of the series, features of the first level, cells behind one another."""
+        rnn = "temporal_encoder.temporal_encoder.forward_rnn.cell_list."
+        first, stem = state.get(f"{rnn}0.conv.weight"), state.get("spatial_encoder.bn1.weight")
+        if first is None or stem is None:
+            return {}
+        width = int(stem.shape[0])
+        cells = sum(key.startswith(rnn) and key.endswith(".conv.weight") for key in state)
+        return {"series_bands": int(first.shape[1]) - width // 2, "width": width, "layers": cells}
 
     def _check_options(self) -> None:
         for option, value in (("dates", self.dates), ("layers", self.layers)):

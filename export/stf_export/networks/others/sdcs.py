@@ -25,7 +25,7 @@ moves a neighbourhood. :meth:`SDCS.gate_margin` tells how near to that an input 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import nn
@@ -180,6 +180,12 @@ class SDCS(FusionNetwork):
         """Output channels of the last layer."""
         last = state.get("conv5.3.weight")
         return int(last.shape[0]) if last is not None and "CSBSNet.conv1.0.weight" in state else None
+
+    @classmethod
+    def options_of(cls, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        """Features of the deepest level."""
+        deepest = state.get("CSBSNet.conv5.0.weight")
+        return {} if deepest is None else {"last_width": int(deepest.shape[0])}
 
     def _levels(self, sr_t2: torch.Tensor, coarse_t2: torch.Tensor, fine_t1: torch.Tensor) -> list[_Level]:
         return list(zip(self.CSBSNet(sr_t2), self.LSNet(coarse_t2), self.HSNet(fine_t1), strict=True))

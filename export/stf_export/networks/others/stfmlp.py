@@ -17,8 +17,9 @@ tiles are blended.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -160,6 +161,12 @@ class StfMLP(FusionNetwork):
         """Output channels of the first net."""
         last = state.get("n1.lastlayer.proj.fc2.bias")
         return None if last is None else int(last.shape[0])
+
+    @classmethod
+    def options_of(cls, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        """The tile, whose pixels are mixed by a dense layer."""
+        mixed = state.get("n1.transition1.proj.fc1.weight")
+        return {} if mixed is None else {"tile": math.isqrt(int(mixed.shape[1]))}
 
 
 class _WithAlpha(nn.Module):

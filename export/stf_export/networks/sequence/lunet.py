@@ -18,7 +18,7 @@ at: the definition follows from a list of its keys and shapes, a short descripti
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -112,6 +112,12 @@ class UNetLSTM(FusionNetwork):
         """Input channels of the first convolution."""
         first = state.get("Conv1.conv.0.weight")
         return None if first is None else int(first.shape[1])
+
+    @classmethod
+    def options_of(cls, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        """Scores that come out."""
+        last = state.get("Conv_1x1.weight")
+        return {} if last is None else {"classes": int(last.shape[0])}
 
     @classmethod
     def _usual_bands(cls) -> tuple[str, ...]:

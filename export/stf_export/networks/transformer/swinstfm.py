@@ -17,8 +17,9 @@ Geoscience and Remote Sensing 60, 1-18, 2022, doi:10.1109/TGRS.2022.3182809.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -142,6 +143,13 @@ class SwinSTFM(FusionNetwork):
         """Input channels of the fine encoder."""
         first = state.get("fine_down.inc.proj.weight")
         return int(first.shape[1]) if first is not None and first.ndim == 4 else None
+
+    @classmethod
+    def options_of(cls, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        """The tile, where it is smaller than what full windows need at the deepest level."""
+        table = state.get("fine_up.layer.blocks.0.attn.relative_position_bias_table")
+        window = WINDOW if table is None else (math.isqrt(int(table.shape[0])) + 1) // 2
+        return {} if window == WINDOW else {"tile": SHRINK * window}
 
 
 class _Down(nn.Module):

@@ -19,8 +19,8 @@ network has the 135 183 numbers that the notebooks' layers have (an LSTM counts 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -111,6 +111,18 @@ class TTSFNet(FusionNetwork):
         self.dense = nn.Linear(2 * FEATURES, 2 * FEATURES)
         self.gate = _Gate(2 * FEATURES)
         self.profile = nn.Linear(2 * FEATURES, depths)
+
+    @classmethod
+    def bands_of(cls, state: Mapping[str, torch.Tensor]) -> int | None:
+        """Channels of the sequence."""
+        first = state.get("temporal.near.weight")
+        return None if first is None else int(first.shape[1])
+
+    @classmethod
+    def options_of(cls, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        """Numbers of the profile."""
+        last = state.get("profile.weight")
+        return {} if last is None else {"depths": int(last.shape[0])}
 
     def forward(self, sequence: torch.Tensor, patch: torch.Tensor) -> torch.Tensor:
         """The profile, ``(N, depths)``."""
