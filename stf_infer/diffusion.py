@@ -80,6 +80,8 @@ class SamplerSpec(_Frozen):
         alphas_cumprod: Share of the clean image's variance that is left at each of them (alpha-bar).
         next_alphas_cumprod: The same after each step; 1 after the last.
         updates: The factors of each step.
+        train_alphas_cumprod: Alpha-bar of all T training steps, where the loop is on the host: the graph of a step can
+            be sampled through any of them. Empty where one graph holds all steps.
     """
 
     name: SamplerName
@@ -97,6 +99,7 @@ class SamplerSpec(_Frozen):
     alphas_cumprod: tuple[float, ...]
     next_alphas_cumprod: tuple[float, ...]
     updates: tuple[Update, ...]
+    train_alphas_cumprod: tuple[float, ...] = ()
 
     @model_validator(mode="after")
     def _lists_fit(self) -> SamplerSpec:
@@ -109,6 +112,8 @@ class SamplerSpec(_Frozen):
             raise ValueError("time steps go down")
         if not all(0 < a < 1 for a in self.alphas_cumprod) or not all(0 < a <= 1 for a in self.next_alphas_cumprod):
             raise ValueError("an alpha-bar lies between 0 and 1")
+        if self.train_alphas_cumprod and len(self.train_alphas_cumprod) != self.train_steps:
+            raise ValueError(f"there are not {self.train_steps} alpha-bars of training steps")
         if not self.limits[0] < self.limits[1]:
             raise ValueError("the lower limit is below the upper one")
         return self

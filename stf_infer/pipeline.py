@@ -323,26 +323,11 @@ class Pipeline:
 
     def _produce_batches(self, tiles: list[Tile]) -> None:
         """One batch for each sample: they share the rasters and differ in the noise."""
-        rasters = self._gather(tiles)
+        rasters = self.scene.gather(tiles)
         for sample, seed in enumerate(self.ensemble.seeds):
             noise = TileNoise(seed, [tile.read for tile in tiles])
             drawn = {spec.tensor: noise.draw(spec.draw, len(spec.bands)) for spec in self.spec.noises}
             self._batches.put(_Batch(tiles, sample, {**rasters, **drawn}, noise))
-
-    def _gather(self, tiles: list[Tile]) -> dict[str, np.ndarray]:
-        inputs = {}
-        for spec in self.spec.inputs:
-            if spec.grid == "noise":
-                continue
-            out = np.empty((len(tiles), *self.spec.tensor_shape(spec)), np.float32)
-            if spec.grid == "scene":
-                out[:] = self.scene.scalars[spec.role]
-                inputs[spec.tensor] = out
-                continue
-            for number, tile in enumerate(tiles):
-                self.scene.readers[spec.role].gather(tile.read, out[number])
-            inputs[spec.tensor] = out
-        return inputs
 
     def _infer(self) -> tuple[float, int]:
         seconds, tiles = 0.0, 0

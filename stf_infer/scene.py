@@ -7,7 +7,7 @@ grid (fine grid / ratio, same origin), through a warp where its own grid differs
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 
 from . import _core
 from .errors import GridError, NodataError, UsageError
-from .grid import Shape, TilePlan, Window
+from .grid import Shape, Tile, TilePlan, Window
 from .layer import Layer, Strip
 from .placement import Grid
 from .raster import Raster
@@ -135,6 +135,24 @@ class Scene:
         """What cuts tiles out of each layer that is an input of the network."""
         roles = [role for role in self.layers if role in self.spec.roles]
         return {role: TileReader(self.layers[role], self.spec, self.shape) for role in roles}
+
+    def gather(self, tiles: Sequence[Tile]) -> dict[str, np.ndarray]:
+        """Inputs of a batch by tensor, float32 ``(N, C, h, w)`` in network values, without noise.
+
+        Every reader must hold the rows of all tiles (:meth:`TileReader.move_to`).
+        """
+        inputs = {}
+        for spec in self.spec.inputs:
+            if spec.grid == "noise":
+                continue
+            out = np.empty((len(tiles), *self.spec.tensor_shape(spec)), np.float32)
+            if spec.grid == "scene":
+                out[:] = self.scalars[spec.role]
+            else:
+                for number, tile in enumerate(tiles):
+                    self.readers[spec.role].gather(tile.read, out[number])
+            inputs[spec.tensor] = out
+        return inputs
 
     @cached_property
     def scalars(self) -> dict[str, np.ndarray]:

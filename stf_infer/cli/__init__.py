@@ -28,6 +28,7 @@ VERBS = {
     "export": ("stf_export.cli", "Turn a trained network into a bundle (extra: export)."),
     "contract": ("stf_export.cli", "Print a template of a contract file."),
     "networks": ("stf_export.cli", "List the networks that can be exported (extra: export)."),
+    "steps": ("stf_export.cli", "Measure a diffusion network's steps against quality, or tune them."),
 }
 
 

@@ -4,11 +4,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
+
+import click
 
 from ..errors import UsageError
 from ..raster import Raster
 from ..samples.array import SampleArray
+from ..spec import KNOWN_ROLES
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def role_options(function: F) -> F:
+    """Give a command an option for the raster of each role that has a name of its own: ``--fine-t1 FILE``."""
+    for role in reversed(KNOWN_ROLES):
+        function = click.option(f"--{role.replace('_', '-')}", role, metavar="FILE", help=f"Raster of {role}.")(
+            function
+        )
+    return function
+
 
 _LISTS = {"--bands": "ROLE=N,N,... (numbers from 1, or names)", "--dims": "ROLE=NAME,NAME,..."}
 

@@ -11,21 +11,13 @@ from ..errors import UsageError
 from ..spec import KNOWN_ROLES
 from ..storage import CompressName, DTypeName, FormatName
 from ._progress import ProgressLine
-from ._statements import arrays_from, rasters_from
+from ._statements import arrays_from, rasters_from, role_options
 from ._verb import Report, verb
-
-
-def _role_options(function: Any) -> Any:
-    for role in reversed(KNOWN_ROLES):
-        function = click.option(f"--{role.replace('_', '-')}", role, metavar="FILE", help=f"Raster of {role}.")(
-            function
-        )
-    return function
 
 
 @click.command(short_help="Fuse a scene, or samples, with a bundle.")
 @click.argument("bundle", metavar="NAME.stf")
-@_role_options
+@role_options
 @click.option("--input", "others", multiple=True, metavar="ROLE=FILE", help="Raster or array of any other role.")
 @click.option("-o", "--output", metavar="FILE", help="GeoTIFF to write; of samples NetCDF, .npz or .npy.")
 @click.option("--bands", multiple=True, metavar="ROLE=N,N,...", help="Bands to use: numbers from 1, or names.")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..diffusion import run
+from ..diffusion import SamplerSpec, run
 from ..errors import EngineError
 from ..spec import ModelSpec
 from .base import Engine, Noise
@@ -48,7 +48,13 @@ class HostLoop(Engine):
         threads: CPU threads; None leaves it to the backend.
         target: What opens both graphs.
         precision: What to compute in.
+
+    Attributes:
+        sampler: The steps, at first those of the bundle. Other time steps may be put in their place between two calls:
+            the graphs do not depend on them.
     """
+
+    sampler: SamplerSpec
 
     def __init__(self, bundle: Bundle, threads: int | None, target: Target, precision: str) -> None:
         self._target, self._precision = target, precision
@@ -58,7 +64,7 @@ class HostLoop(Engine):
         spec = bundle.spec
         assert isinstance(spec, ModelSpec)
         assert spec.sampler is not None
-        self._sampler = spec.sampler
+        self.sampler = spec.sampler
         self._conditions = [i.tensor for i in spec.inputs if i.grid != "noise"]
         (self._start,) = (i.tensor for i in spec.noises)
         self._step = self._target.open(bundle, None, self._precision, threads)
@@ -78,31 +84,36 @@ class HostLoop(Engine):
 
     def trial(self, inputs: Mapping[str, np.ndarray]) -> None:
         tiles = inputs[self._start].shape[0]
-        self._output(self._features(inputs, tiles), 0, inputs[self._start])
+        self.step(self.features(inputs, tiles), self.sampler.timesteps[0], inputs[self._start])
 
     def infer_tiles(
         self, inputs: Mapping[str, np.ndarray], tiles: int, noise: Noise | None = None
     ) -> dict[str, np.ndarray]:
-        features, bands = self._features(inputs, tiles), inputs[self._start].shape[1]
+        features, bands = self.features(inputs, tiles), inputs[self._start].shape[1]
 
         def draw(number: int) -> np.ndarray:
             if noise is None:
                 raise EngineError("The sampler draws noise in its steps, and none is given", got=f"draw {number}")
             return noise.draw(number, bands)
 
-        sample = run(self._sampler, lambda step, x: self._output(features, step, x), inputs[self._start], draw)
+        def step(number: int, x: np.ndarray) -> np.ndarray:
+            return self.step(features, self.sampler.timesteps[number], x)
+
+        sample = run(self.sampler, step, inputs[self._start], draw)
         return {self.spec.output.tensor: sample}
 
     def infer_impl(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return self.infer_tiles(inputs, inputs[self._start].shape[0])
 
-    def _features(self, inputs: Mapping[str, np.ndarray], tiles: int) -> dict[str, np.ndarray]:
+    def features(self, inputs: Mapping[str, np.ndarray], tiles: int) -> dict[str, np.ndarray]:
+        """What a step is given besides the noisy image and the time, from the conditions of so many tiles by tensor."""
         conditions = {name: inputs[name] for name in self._conditions}
         return conditions if self._encoder is None else self._encoder.infer_tiles(conditions, tiles)
 
-    def _output(self, features: Mapping[str, np.ndarray], step: int, x: np.ndarray) -> np.ndarray:
+    def step(self, features: Mapping[str, np.ndarray], t: int, x: np.ndarray) -> np.ndarray:
+        """The network's raw output for the noisy images ``x`` ``(N, C, H, W)`` at time step ``t``."""
         tiles = x.shape[0]
-        time = np.full((tiles, 1, 1, 1), self._sampler.timesteps[step], np.float32)
+        time = np.full((tiles, 1, 1, 1), t, np.float32)
         found = self._step.infer_tiles({**features, IMAGE: x, TIME: time}, tiles)
         if len(found) != 1:
             raise EngineError("A step gives one output", got=", ".join(found))

@@ -214,7 +214,7 @@ def require_same_grid(truth: SceneRows, other: SceneRows) -> None:
     if _same_grid(truth, other):
         return
     raise GridError(
-        f"The {other.role} does not lie on the grid of the truth",
+        f"The {other.role} does not lie on the grid of {'the truth' if truth.role == 'truth' else truth.role}",
         got=f"{other.label}: {_grid(other)}",
         allowed=f"{truth.label}: {_grid(truth)}",
         fix=f"Bring it there first: rio warp {other.label} OUT.tif --like {truth.label}",

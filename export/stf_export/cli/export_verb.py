@@ -3,20 +3,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from stf_infer.cli._verb import Report, stderr_console, verb
+from stf_infer.cli._verb import Report, verb
 from stf_infer.errors import UsageError
 from stf_infer.samples.spec import SampleSpec
 
 from ._parse import parse_bands, parse_options, parse_weights
+from ._progress import progress_line
 from ._sampler import sampler_from, sampler_options
 
 if TYPE_CHECKING:
@@ -69,7 +67,7 @@ def export(
     if sampler is not None:
         common["sampler"] = sampler
     started = time.monotonic()
-    with _progress_line() as progress:
+    with progress_line() as progress:
         common |= {"out": output, "progress": progress}
         if network is not None:
             files = parse_weights(weights)
@@ -160,14 +158,3 @@ def _tile_lines(tile: dict[str, Any] | None) -> list[str]:
         f"tile {size}, stride {tile['stride']}, {tile['mode']}, {rule}",
         *(f"  because: {why}" for why in tile["because"]),
     ]
-
-
-@contextlib.contextmanager
-def _progress_line() -> Iterator[Callable[[str], None]]:
-    """A spinner with the current step on a terminal, a line a step elsewhere; on stderr."""
-    console = stderr_console()
-    if sys.stderr.isatty():
-        with console.status("starting") as status:
-            yield status.update
-    else:
-        yield lambda line: click.echo(line, err=True)

@@ -172,6 +172,7 @@ def resolve(asked: Sampler, preset: Preset = UNKNOWN, found: Schedule | None = N
     at, after = _levels(levels.alphas_cumprod, times, asked.diffusers_compatible)
     eta = (asked.eta if asked.eta is not None else usual.eta or 0.0) if name == "ddim" else 0.0
     variance = (asked.variance or usual.variance or "small") if name == "ddpm" else None
+    loop: Loop = asked.loop or ("graph" if len(times) <= GRAPH_STEPS else "host")
     return SamplerSpec(
         name=name,
         prediction=prediction,
@@ -179,7 +180,7 @@ def resolve(asked: Sampler, preset: Preset = UNKNOWN, found: Schedule | None = N
         limits=asked.limits or usual.limits or (-1.0, 1.0),
         eta=eta,
         variance=variance,
-        loop=asked.loop or ("graph" if len(times) <= GRAPH_STEPS else "host"),
+        loop=loop,
         schedule=levels.name,
         spacing="given" if asked.timesteps else asked.spacing or usual.spacing or "",
         diffusers_compatible=asked.diffusers_compatible,
@@ -188,6 +189,7 @@ def resolve(asked: Sampler, preset: Preset = UNKNOWN, found: Schedule | None = N
         alphas_cumprod=tuple(at),
         next_alphas_cumprod=tuple(after),
         updates=_updates(name, list(zip(at, after, strict=True)), eta, variance),
+        train_alphas_cumprod=tuple(levels.alphas_cumprod.tolist()) if loop == "host" else (),
     )
 
 
