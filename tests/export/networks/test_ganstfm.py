@@ -34,6 +34,16 @@ def test_golden(variant: str):
     with torch.no_grad():
         check(golden, network(**dict(zip(ROLES[variant], (coarse, fine), strict=True))))
         check(golden, network(coarse, fine))
+        if variant == "authors":
+            check(golden, network(**golden_inputs(golden)))
+
+
+def test_the_fine_reference_has_two_names_and_is_given_once():
+    network = networks.create("ganstfm", bands=1)
+    coarse, fine = torch.rand(1, 1, 8, 8), torch.rand(1, 1, 8, 8)
+    for given in ({}, {"fine_t1": fine, "fine_ref": fine}):
+        with pytest.raises(ExportError, match="one fine reference"):
+            network(coarse_t2=coarse, **given)
 
 
 @pytest.mark.parametrize("variant", get_args(Variant))
@@ -70,7 +80,10 @@ def test_contract(variant: str):
     bands = ("green", "red", "nir")
     network = GANSTFM(bands, variant=variant)
     contract = network.contract()
-    assert tuple(inspect.signature(network.forward).parameters) == ROLES[variant]
+    by_position = [
+        p.name for p in inspect.signature(network.forward).parameters.values() if p.kind is not p.KEYWORD_ONLY
+    ]
+    assert tuple(by_position) == ROLES[variant]
     assert tuple(i.role for i in contract.inputs) == ROLES[variant]
     for spec in contract.inputs:
         assert (spec.tensor, spec.bands, spec.grid) == (spec.role, bands, "fine")

@@ -2,7 +2,7 @@
 """DenseSTF: a 64 x 64 neighbourhood of three images predicts the one fine pixel in its middle.
 
 Ao, Sun, Pan, Xin: Deep Learning-Based Spatiotemporal Data Fusion Using a Patch-to-Pixel Mapping Strategy and Model
-Comparisons. IEEE Transactions on Geoscience and Remote Sensing 60, 1-18, 2022.
+Comparisons. IEEE Transactions on Geoscience and Remote Sensing 60, 1-18, 2022, doi:10.1109/TGRS.2022.3154406.
 
     fine_t1 - fine_mean ───────┐
     coarse_t1 - coarse_mean ───┼─▶ stem ─▶ 8 dense ─▶ half ─▶ 12 ─▶ half ─▶ 16 ─▶ half ─▶ 6 ─▶ 4x4 ─▶ + fine_mean

@@ -2,7 +2,7 @@
 """ECPW-STFN: fine reference and coarse residual are added in the features of their wavelet sub-bands, then refined.
 
 Zhang, Li, Tan, Li: Enhanced Wavelet Based Spatiotemporal Fusion Networks Using Cross-Paired Remote Sensing Images.
-ISPRS Journal of Photogrammetry and Remote Sensing 211, 281-297, 2024.
+ISPRS Journal of Photogrammetry and Remote Sensing 211, 281-297, 2024, doi:10.1016/j.isprsjprs.2024.04.016.
 
     fine_t1 ─────────────▶ Haar ─▶ Landsat_encoder ─┐ sub-band by sub-band
                                                    (+)──▶ inverse Haar ──▶ decoder ──▶ coarse-to-fine image

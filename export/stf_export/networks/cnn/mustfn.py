@@ -2,8 +2,8 @@
 """MUSTFN: two fine and three coarse dates in one multi-scale network that tolerates gaps and misregistration.
 
 Qin, Huang, Tang, Wang, Liu: MUSTFN: A Spatiotemporal Fusion Method for Multi-Scale and Multi-Sensor Remote Sensing
-Images Based on a Convolutional Neural Network. International Journal of Applied Earth Observation and
-Geoinformation 115, 2022.
+Images Based on a Convolutional Neural Network. International Journal of Applied Earth Observation and Geoinformation
+115, 2022, doi:10.1016/j.jag.2022.103113.
 
     fine_t1, fine_t3 ──▶ 2 convs ─┐                 ┌─ feature 1 (full size) ───────────────┐
                                   ├─▶ feature_net ──┼─ feature 2 (1/2) ─▶ pool: 2, 4, 8 ────┼─▶ attention ─▶ fine_t2

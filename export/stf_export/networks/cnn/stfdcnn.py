@@ -2,7 +2,8 @@
 """STFDCNN: coarse images are mapped to the fine grid in two stages, and each stage adds the reference's detail.
 
 Song, Liu, Wang, Hang, Huang: Spatiotemporal Satellite Image Fusion Using Deep Convolutional Neural Networks. IEEE
-Journal of Selected Topics in Applied Earth Observations and Remote Sensing 11, 821-829, 2018.
+Journal of Selected Topics in Applied Earth Observations and Remote Sensing 11, 821-829, 2018,
+doi:10.1109/JSTARS.2018.2797894.
 
     stage 1  coarse_t1..t3 ──▶ net ──▶ T1 T2 T3 ──┐
              mid_t1, mid_t3 ──────────────────────┴─▶ fuse ──▶ mid_t2 ──┐

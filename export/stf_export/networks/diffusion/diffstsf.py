@@ -2,7 +2,8 @@
 """DiffSTSF: spatiotemporal-spectral fusion of Gaofen-1 images by a denoising U-Net.
 
 Wei, Gan, Tang, Li, Song: Diffusion Models for Spatiotemporal-Spectral Fusion of Homogeneous Gaofen-1 Satellite
-Platforms. International Journal of Applied Earth Observation and Geoinformation 128, 103752, 2024.
+Platforms. International Journal of Applied Earth Observation and Geoinformation 128, 103752, 2024,
+doi:10.1016/j.jag.2024.103752.
 
     wfv_t2 (4 bands) ─┐
     pan_t1 (1 band)  ─┼─▶ three convolutions each ─┐

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """STFDiff: a denoiser that subtracts, level by level, what a clean branch sees from what a noisy branch sees.
 
-Huang, He, Zhang, Xia, Zhang: STFDiff: Remote Sensing Image Spatiotemporal Fusion with Diffusion Models.
-Information Fusion 111, 2024.
+Huang, He, Zhang, Xia, Zhang: STFDiff: Remote Sensing Image Spatiotemporal Fusion with Diffusion Models. Information
+Fusion 111, 2024, doi:10.1016/j.inffus.2024.102505.
 
     coarse_t1, coarse_t2, fine_t1 ──▶ clean branch  (no time) ──┐ level by level
                                                                (-)──▶ noise branch (time) ──▶ output

@@ -2,7 +2,8 @@
 """GAN-STFM: the coarse image of the day and any fine image of the place; no pair of one date is needed.
 
 Tan, Gao, Li, Jiang: A Flexible Reference-Insensitive Spatiotemporal Fusion Model for Remote Sensing Images Using
-Conditional Generative Adversarial Network. IEEE Transactions on Geoscience and Remote Sensing 60, 1-13, 2022.
+Conditional Generative Adversarial Network. IEEE Transactions on Geoscience and Remote Sensing 60, 1-13, 2022,
+doi:10.1109/TGRS.2021.3050551.
 
     coarse_t2 ──▶ lateral ──▶ lateral ──▶ lateral ──▶ lateral ──┐
                      │           │           │           │      (++)──▶ decoder ──▶ fine_t2
@@ -25,6 +26,7 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import nn
 
+from stf_infer.errors import ExportError
 from stf_infer.spec import InputSpec, OutputSpec, Values
 
 from ...contract import Contract, TileWish
@@ -90,9 +92,20 @@ class GANSTFM(FusionNetwork):
             *(_Narrowing(i, o) for i, o in zip(wide, WIDTHS[::-1], strict=True)), nn.Conv2d(WIDTHS[0], count, 1)
         )
 
-    def forward(self, coarse_t2: torch.Tensor, fine_t1: torch.Tensor) -> torch.Tensor:
-        """The fine image at t2, ``(N, C, H, W)`` reflectance."""
-        return self._generate(coarse_t2, fine_t1)
+    def forward(
+        self, coarse_t2: torch.Tensor, fine_t1: torch.Tensor | None = None, *, fine_ref: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The fine image at t2, ``(N, C, H, W)`` reflectance.
+
+        Args:
+            coarse_t2: Coarse image at t2.
+            fine_t1: Fine reference of any date.
+            fine_ref: The same by the authors' name; one of the two is given.
+
+        Raises:
+            ExportError: Both are given, or none.
+        """
+        return self._generate(coarse_t2, _one_reference(fine_t1, fine_ref))
 
     def contract(self) -> Contract:
         """All images on the fine grid; reflectance from 0; tiles are blended."""
@@ -129,6 +142,15 @@ class GANSTFM(FusionNetwork):
         for step in self.encoder:
             lateral, trunk = step(lateral, trunk)
         return self.decoder(torch.cat((lateral, trunk), dim=1))
+
+
+def _one_reference(fine_t1: torch.Tensor | None, fine_ref: torch.Tensor | None) -> torch.Tensor:
+    given = [image for image in (fine_t1, fine_ref) if image is not None]
+    if len(given) != 1:
+        raise ExportError(
+            "GAN-STFM takes one fine reference", got=f"{len(given)} of them", allowed="fine_t1 or fine_ref"
+        )
+    return given[0]
 
 
 class _SurveyVariant(GANSTFM):

@@ -3,7 +3,7 @@
 
 Cai, Hu, Zhang, Yang, Wei, Wang, Zeng, Yin, Li, You, Xu, Shi: Improving Agricultural Field Parcel Delineation with a
 Dual Branch Spatiotemporal Fusion Network by Integrating Multimodal Satellite Data. ISPRS Journal of Photogrammetry and
-Remote Sensing 205, 34-49, 2023.
+Remote Sensing 205, 34-49, 2023, doi:10.1016/j.isprsjprs.2023.09.021.
 
     fine_t1 ─▶ stem ─▶ ResNet-50 stages ──────────────────────▶ levels 1..5 ─┐
                                                                              ├─▶ decoder ─▶ extent, distance, boundary

@@ -2,7 +2,8 @@
 """SDCS: a first-stage reconstruction of t2 is corrected with the coarse image of t2 and the fine image of t1.
 
 Liu, Wang, Chen, Cui: Semiblind Compressed Sensing: A Bidirectional-Driven Method for Spatiotemporal Fusion of Remote
-Sensing Images. IEEE Journal of Selected Topics in Applied Earth Observations and Remote Sensing 17, 19048-19066, 2024.
+Sensing Images. IEEE Journal of Selected Topics in Applied Earth Observations and Remote Sensing 17, 19048-19066, 2024,
+doi:10.1109/JSTARS.2024.3463750.
 
     sr_t2 ─────▶ CSBSNet ──▶ levels 1..5 ──┐
     coarse_t2 ─▶ LSNet ────▶ levels 1..5 ──┼─▶ fusion_blocks ──▶ decoder, fused level by level ──▶ fine_t2

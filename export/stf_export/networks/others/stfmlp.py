@@ -2,7 +2,7 @@
 """StfMLP: perceptrons over the channels of a pixel and over the pixels of a tile predict how the fine image changed.
 
 Chen, Lu, Di, Li, Emam, Jing: StfMLP: Spatiotemporal Fusion Multilayer Perceptron for Remote-Sensing Images. IEEE
-Geoscience and Remote Sensing Letters 20, 2023.
+Geoscience and Remote Sensing Letters 20, 2023, doi:10.1109/LGRS.2022.3230720.
 
     coarse_t2 - coarse_t1, fine_t1 ──▶ n1 ──▶ d12
     coarse_t3 - coarse_t2, fine_t3 ──▶ n2 ──▶ d23        fine_t2 = alpha (fine_t1 + d12) + (1 - alpha) (fine_t3 - d23)
@@ -45,6 +45,9 @@ class StfMLP(FusionNetwork):
     Images are ``(N, C, tile, tile)`` reflectance (DN / 10000) on the fine grid. ``forward`` returns the fine image at
     t2 as ``fine_t2``, the predicted changes ``d12`` (by n1) and ``d23`` (by n2), the change from t1 to t3 by each
     net (``d13_n1``, ``d13_n2``; of use in training only), and the ``alpha`` that was used.
+
+    Differences from the published code: ``alpha`` is an output of the network, or given to it (there: computed outside
+    of it, from whole scenes); the exported graph leaves out the passes from t1 to t3, which predict nothing at t2.
 
     Args:
         bands: Names of the bands, in the network's order.

@@ -2,7 +2,7 @@
 """CNN-LSTM: precipitation at a point, from small windows of a satellite estimate, an infrared image and the terrain.
 
 Wu, Yang, Liu, Wang: A Spatiotemporal Deep Fusion Model for Merging Satellite and Gauge Precipitation in China. Journal
-of Hydrology 584, 124664, 2020.
+of Hydrology 584, 124664, 2020, doi:10.1016/j.jhydrol.2020.124664.
 
     trmm    7x7 ──▶ three convolutions, pool ──▶ 36 ┐
     gridsat 7x7 ──▶ three convolutions, pool ──▶ 36 ├─▶ 108 steps ──▶ 2 LSTM, both ways ──▶ 6 dense ──▶ precipitation

@@ -4,7 +4,8 @@
 The survey of the field names L-UNet (Sun, Mu, Wang, Liu: L-UNet: An LSTM Network for Remote Sensing Image Change
 Detection. IEEE Geoscience and Remote Sensing Letters 19, 2022), for which no code is public. Two relatives of
 Papadomanolaki, Vakalopoulou, Karantzalos and others have public code, and these are they: ``unetlstm`` (13 bands) and
-``multitask_lunet`` (3 bands). They detect changes, they do not predict images.
+``multitask_lunet`` (3 bands), doi:10.1109/IGARSS.2019.8900330 and doi:10.1109/TGRS.2021.3055584. They detect changes,
+they do not predict images.
 
     date 1 ──▶ encoder ──┐  the features of every level, date after date
     ...                  ├─────▶ ConvLSTM of the level ──▶ last hidden state ──▶ decoder ──▶ scores of change

@@ -2,7 +2,7 @@
 """TTSFNet: a profile of the ocean's interior at a point, from a year of its surface and this month's surroundings.
 
 Mu, Yang, Wang, Jia: Spatiotemporal Fusion Network Based on Improved Transformer for Inverting Subsurface Thermohaline
-Structure. IEEE Transactions on Geoscience and Remote Sensing 62, 2024.
+Structure. IEEE Transactions on Geoscience and Remote Sensing 62, 2024, doi:10.1109/TGRS.2024.3446805.
 
     sequence (12 months) ──▶ causal convolutions, LSTM both ways ──▶ 4 encoder blocks ──▶ 64 ┐
                                                                                              ├─▶ dense ──▶ 33 depths
