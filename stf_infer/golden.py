@@ -130,7 +130,8 @@ def prove(
         bundle: The open bundle.
         engines: Target names; None takes all that are known, and lists those that are not installed.
         threads: CPU threads; None leaves it to the backend.
-        tolerance: Largest difference, over the range of the golden output; None takes that of the precision.
+        tolerance: Largest difference, over the range of the golden output; None takes what each was built with, or
+            what is usual for the precision.
 
     Returns:
         One proof an engine: those that the bundle holds, and the graph itself where a target opens it. An engine
@@ -194,7 +195,7 @@ def _prove_one(
 ) -> Proof:
     if isinstance(one, StfError):
         return Proof(info.name, info.version, passed=False, reason=str(one))
-    allowed = tolerance_of(one.precision) if tolerance is None else tolerance
+    allowed = one.tolerance if tolerance is None else tolerance
     batch = None if one.stored is None else one.stored.key.batch
     try:
         with one.open(bundle, threads) as engine:

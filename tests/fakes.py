@@ -52,6 +52,7 @@ class Opening:
     """What can be opened on a target that computes a function; None cannot be opened."""
 
     stored = None
+    tolerance = 1e-4
 
     def __init__(self, precision: str, function: Callable[..., np.ndarray]) -> None:
         self.precision, self.function = precision, function

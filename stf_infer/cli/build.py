@@ -34,6 +34,7 @@ _log = logging.getLogger("stf_infer")
     show_default=True,
     help="auto: only what is missing or does not fit; always: all the same.",
 )
+@click.option("--tolerance", type=float, help="Largest difference to the golden tile, over its range.")
 @click.option("--remove", is_flag=True, help="Take engines of the target out of the bundle instead.")
 def build(
     bundle: str,
@@ -42,6 +43,7 @@ def build(
     tile_batch: int | None,
     options: tuple[str, ...],
     rebuild: Any,
+    tolerance: float | None,
     remove: bool,
 ) -> Report:
     """Compile the network of NAME.stf for TARGET and store the engine in the bundle. Needs no torch.
@@ -55,7 +57,7 @@ def build(
 
     opened = Bundle.open(bundle)
     given = _given(options)
-    if target is None and (precision is not None or tile_batch is not None or given):
+    if target is None and (given or (precision, tile_batch, tolerance) != (None, None, None)):
         raise UsageError("Nothing says what to build for", fix="Give --target; `stf-infer engines` lists them")
     if remove:
         return _removed(opened, target, precision, tile_batch)
@@ -71,6 +73,7 @@ def build(
                     tile_batch=tile_batch,
                     options=given,
                     rebuild=rebuild,
+                    tolerance=tolerance,
                     progress=progress,
                 )
             ]

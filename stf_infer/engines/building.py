@@ -66,6 +66,7 @@ def build(
     tile_batch: int | None = None,
     options: Mapping[str, Any] | None = None,
     rebuild: Rebuild = "auto",
+    tolerance: float | None = None,
     progress: Say | None = None,
     apart: bool = True,
 ) -> BuildReport:
@@ -79,6 +80,7 @@ def build(
         options: Options of the target by name.
         rebuild: ``auto`` does nothing where the engine stands in the bundle and its key is right; ``always``
             compiles all the same.
+        tolerance: Largest difference to the golden tile, over its range; None takes that of the precision.
         progress: Called with a line at every step, and every ten seconds while one goes on.
         apart: Compile in a process of its own, which alone is lost when memory runs out.
 
@@ -109,7 +111,7 @@ def build(
     key = home.key(bundle, precision, batch, completed)
     if rebuild == "auto" and (there := _stands(bundle, home, key)):
         return _report(there, None)
-    return _build(bundle, home, key, completed, progress or _log.info, apart)
+    return _build(bundle, home, key, completed, tolerance, progress or _log.info, apart)
 
 
 def buildable(name: str) -> Target:
@@ -157,7 +159,13 @@ def _stands(bundle: Bundle, target: Target, key: EngineKey) -> StoredEngine | No
 
 
 def _build(
-    bundle: Bundle, target: Target, key: EngineKey, options: dict[str, Any], progress: Say, apart: bool
+    bundle: Bundle,
+    target: Target,
+    key: EngineKey,
+    options: dict[str, Any],
+    tolerance: float | None,
+    progress: Say,
+    apart: bool,
 ) -> BuildReport:
     began = time.perf_counter()
     bundle.asset(graph_of(bundle, key.precision, target.executed))
@@ -168,6 +176,7 @@ def _build(
             "precision": key.precision,
             "batch": key.batch,
             "options": options,
+            "tolerance": tolerance,
             "folder": str(folder.resolve()),
         }
         done = (compile_apart if apart else compile_here)(request, progress)
@@ -183,7 +192,8 @@ def compile_here(request: Mapping[str, Any], say: Say) -> dict[str, Any]:
     """Compile an engine into a folder and prove it.
 
     Args:
-        request: ``bundle``, ``target``, ``precision``, ``batch``, ``options`` and the ``folder`` to write to.
+        request: ``bundle``, ``target``, ``precision``, ``batch``, ``options``, ``tolerance`` and the ``folder`` to
+            write to.
         say: Called with a line at every step.
 
     Returns:
@@ -199,7 +209,7 @@ def compile_here(request: Mapping[str, Any], say: Say) -> dict[str, Any]:
     job = Job(bundle, graph, precision, request["batch"], dict(request["options"]), folder, say)
     try:
         compiled = target.compile(job)
-        proof = _prove(bundle, target, job, compiled, say)
+        proof = _prove(bundle, target, job, compiled, request["tolerance"])
     except Exception as error:
         raise as_stf_error(error, target.name) from error
     return {
@@ -210,25 +220,27 @@ def compile_here(request: Mapping[str, Any], say: Say) -> dict[str, Any]:
     }
 
 
-def _prove(bundle: Bundle, target: Target, job: Job, compiled: Compiled, say: Say) -> dict[str, Any]:
+def _prove(bundle: Bundle, target: Target, job: Job, compiled: Compiled, tolerance: float | None) -> dict[str, Any]:
     """Run the golden tile through the engine, where this machine can."""
     if not target.probe().usable or GOLDEN not in bundle.assets:
         return {}
     from .. import golden
 
-    say("proving it with the golden tile")
+    job.say("proving it with the golden tile")
     key = target.key(bundle, job.precision, job.batch, job.options)
     files = tuple(job.folder / name for name in compiled.files)
     fresh = StoredEngine(target.name, key, files, compiled.settings, {}, {}, "")
     with target.open(bundle, fresh, job.precision, None) as engine:
         found = golden.compare(bundle, engine)
-    tolerance = golden.tolerance_of(job.precision)
+    tolerance = golden.tolerance_of(job.precision) if tolerance is None else tolerance
     if not found.relative <= tolerance:
         raise CheckFailedError(
             f"The engine {target.name} in {job.precision} does not compute what the network computes",
             got=f"a difference of {found.relative:.2g} of the golden output's range",
             allowed=f"{tolerance:.2g}",
-            fix="Build it in fp32" if job.precision != "fp32" else "Build it with another version of the backend",
+            fix="Build it in fp32, or state what is good enough with --tolerance"
+            if job.precision != "fp32"
+            else "Build it with another version of the backend",
         )
     return {**asdict(found), "tolerance": tolerance}
 
@@ -264,7 +276,7 @@ def update(
 def build_again(
     bundle: Bundle, asset: Asset, *, rebuild: Rebuild = "auto", progress: Say | None = None, apart: bool = True
 ) -> BuildReport:
-    """Build an engine of a bundle again, as it was built: same precision, batch and options.
+    """Build an engine of a bundle again, as it was built: same precision, batch, options and tolerance.
 
     Args:
         bundle: The open bundle.
@@ -281,19 +293,20 @@ def build_again(
         str(asset.target),
         precision=asset.precision,
         tile_batch=store.batch_of(asset),
-        options=_options_of(bundle, asset),
+        **_as_built(bundle, asset),
         rebuild=rebuild,
         progress=progress,
         apart=apart,
     )
 
 
-def _options_of(bundle: Bundle, asset: Asset) -> dict[str, Any]:
-    """The options that an engine was built with, or none where its sidecar is lost."""
+def _as_built(bundle: Bundle, asset: Asset) -> dict[str, Any]:
+    """The options and tolerance that an engine was built with, or none where its sidecar is lost."""
     try:
-        return store.read(bundle, asset).key.flags
+        stored = store.read(bundle, asset)
     except (BundleError, EngineError):
         return {}
+    return {"options": stored.key.flags, "tolerance": stored.proof.get("tolerance")}
 
 
 def _report(stored: StoredEngine, seconds: float | None) -> BuildReport:

@@ -43,6 +43,14 @@ class Candidate:
     def __str__(self) -> str:
         return f"{self.target.name} {self.precision}{'' if self.stored is None else f' b{self.stored.key.batch}'}"
 
+    @property
+    def tolerance(self) -> float:
+        """Part of the golden output's range that it may differ by: what it was built with, or what is usual."""
+        from .. import golden
+
+        stated = None if self.stored is None else self.stored.proof.get("tolerance")
+        return golden.tolerance_of(self.precision) if stated is None else float(stated)
+
     def identity(self, bundle: Bundle) -> list[Any]:
         """What has to be the same for a measurement to hold."""
         built = None if self.stored is None else bundle.assets[self.stored.asset].sha256

@@ -195,6 +195,19 @@ def test_a_failure_leaves_the_bundle_as_it_was(bundle, snapshot, how, error, say
     assert engine_of(bundle).key.flags == {"level": 1}
 
 
+def test_a_stated_tolerance_goes_with_the_engine(bundle):
+    """It is what ``check`` and the choice of an engine go by, and what it is built again with."""
+    from stf_infer import golden
+
+    report = make(bundle, options={"how": "wrong"}, tolerance=10.0)
+    assert 0.1 < report.proof["relative"] < report.proof["tolerance"] == 10.0
+    (proof,) = golden.prove(bundle, ["toy"])
+    assert (proof.passed, proof.tolerance) == (True, 10.0)
+    assert golden.prove(bundle, ["toy"], tolerance=1e-3)[0].passed is False
+    (again,) = update(bundle, rebuild="always", apart=False)
+    assert again.proof["tolerance"] == 10.0
+
+
 def test_what_the_backend_writes_to_stdout_disturbs_nothing(bundle):
     report = build(bundle, "toy", options={"how": "noisy"})
     assert report.proof["relative"] == 0

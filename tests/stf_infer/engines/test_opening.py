@@ -190,7 +190,7 @@ def times(monkeypatch):
     def do(**seconds):
         measured = []
 
-        def stated(bundle, engine, tile_batch=None):
+        def stated(bundle, engine, tile_batch=None, tolerance=None):
             measured.append((engine.name, engine.describe()["precision"]))
             value = seconds[f"{engine.name}_{engine.describe()['precision']}".replace("-", "_")]
             if isinstance(value, Exception):
