@@ -38,6 +38,7 @@ _WEIGHTS = Option(
     ("inside", "stripped"),
 )
 _LEVEL = Option("level", "How long to search for fast kernels, 0 to 5.", 3)
+_TF32 = Option("tf32", "Products may round fp32 to ten bits: faster, and no fp32 any more.", False)
 
 
 def target(name: str) -> Target:
@@ -115,6 +116,7 @@ class TensorRtTarget(_PlanTarget):
         _WORKSPACE,
         _WEIGHTS,
         _LEVEL,
+        _TF32,
         Option(
             "hardware",
             "Where the plan runs: on this GPU, on any of the same capability, or on Ampere and newer (may be slower).",
@@ -160,7 +162,7 @@ class RtxTarget(_PlanTarget):
 
     module, title, extra = "tensorrt_rtx", "TensorRT-RTX", "tensorrt-rtx"
     packages = ("tensorrt-rtx-cu13", "tensorrt-rtx-cu12", "tensorrt-rtx")
-    options = (_WORKSPACE, _WEIGHTS, _LEVEL)
+    options = (_WORKSPACE, _WEIGHTS, _LEVEL, _TF32)
 
     sm: int
 

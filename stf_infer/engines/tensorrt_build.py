@@ -32,6 +32,7 @@ class PlanOptions:
         sm: Compute capability to build for without a GPU (TensorRT-RTX); None builds for the GPU that is there.
         workspace: Memory in MiB that a layer may use while it runs; 0 sets no limit.
         level: How long to search for fast kernels, 0 to 5; None leaves it to the builder.
+        tf32: Whether products may round their inputs to ten bits; what is called fp32 does not.
         flags: Names of builder flags to set.
         hardware: Name of the hardware compatibility level.
         timing: File that keeps what was timed, to be read before and written after; None keeps nothing.
@@ -41,6 +42,7 @@ class PlanOptions:
     sm: int | None = None
     workspace: int = 0
     level: int | None = None
+    tf32: bool = False
     flags: tuple[str, ...] = ()
     hardware: str = "NONE"
     timing: Path | None = None
@@ -150,6 +152,8 @@ def _configure(trt: Any, config: Any, options: PlanOptions) -> None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace << 20)
     if options.level is not None:
         config.builder_optimization_level = options.level
+    if not options.tf32:
+        config.clear_flag(trt.BuilderFlag.TF32)  # set where nobody asks
     for name in options.flags:
         config.set_flag(getattr(trt.BuilderFlag, name))
     if options.hardware != "NONE":
@@ -264,6 +268,7 @@ def options_from(given: Mapping[str, Any], *, batch: int, sm: int | None, timing
         sm=sm,
         workspace=given["workspace"],
         level=given["level"] if given["level"] != 3 else None,
+        tf32=given["tf32"],
         flags=tuple(flags),
         hardware=levels[given.get("hardware", "this")],
         timing=timing,

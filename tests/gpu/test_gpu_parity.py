@@ -17,8 +17,6 @@ from stf_infer.bundle import Bundle
 from stf_infer.engines import machine
 from support import REPOSITORY
 
-NETWORKS = [name for name, case in zoo.CASES.items() if case.is_bundle]
-
 
 @pytest.fixture(scope="module")
 def rows():
@@ -44,7 +42,7 @@ def exported(tmp_path_factory):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("target", gpu_support.targets())
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", zoo.CASES)
 def test_a_network_on_the_gpu(network, target, exported, rows):
     if not machine.gpus():
         pytest.skip("no NVIDIA GPU, or no driver for it")

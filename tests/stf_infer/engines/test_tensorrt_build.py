@@ -183,7 +183,7 @@ class Recorder:
     """A builder configuration that notes what it is told; and everything else of a module that builds."""
 
     def __init__(self, *, plan=b"plan", typed=True, fits=True):
-        self.flags, self.limits, self.capabilities, self.timing = [], {}, {}, []
+        self.flags, self.cleared, self.limits, self.capabilities, self.timing = [], [], {}, {}, []
         self.builder_optimization_level = self.hardware_compatibility_level = None
         self.profiles, self.created, self._fits = [], [], fits
         config = self
@@ -223,7 +223,7 @@ class Recorder:
             IProgressMonitor=object,
             OnnxParser=lambda network, log: types.SimpleNamespace(parse_from_file=lambda path: True),
             NetworkDefinitionCreationFlag=enum(STRONGLY_TYPED=1) if typed else enum(),
-            BuilderFlag=enum(STRIP_PLAN="strip", REFIT_IDENTICAL="refit", VERSION_COMPATIBLE="version"),
+            BuilderFlag=enum(TF32="tf32", STRIP_PLAN="strip", REFIT_IDENTICAL="refit", VERSION_COMPATIBLE="version"),
             HardwareCompatibilityLevel=enum(AMPERE_PLUS="ampere", SAME_COMPUTE_CAPABILITY="same"),
             MemoryPoolType=enum(WORKSPACE="workspace"),
             ComputeCapability=enum(SM89="cc89"),
@@ -231,6 +231,9 @@ class Recorder:
 
     def set_flag(self, flag):
         self.flags.append(flag)
+
+    def clear_flag(self, flag):
+        self.cleared.append(flag)
 
     def set_memory_pool_limit(self, pool, size):
         self.limits[pool] = size
@@ -252,7 +255,7 @@ class Recorder:
         return types.SimpleNamespace(serialize=lambda: b"timed")
 
 
-DEFAULTS = {"workspace": 0, "weights": "inside", "level": 3}
+DEFAULTS = {"workspace": 0, "weights": "inside", "level": 3, "tf32": False}
 
 
 def told(given, **more):
@@ -266,6 +269,11 @@ def test_networks_are_strongly_typed():
     assert told({}, batch=1, sm=None, timing=None).created == [2]
     # TensorRT 11 knows no other networks.
     assert told({}, batch=1, sm=None, timing=None, recorder={"typed": False}).created == [0]
+
+
+def test_fp32_is_fp32_unless_tf32_is_asked_for():
+    assert told({}, batch=1, sm=None, timing=None).cleared == ["tf32"]
+    assert told({"tf32": True}, batch=1, sm=None, timing=None).cleared == []
 
 
 def test_nothing_is_set_that_was_not_asked_for():
