@@ -10,6 +10,7 @@ from fakes import Opening, add_coarse_change, make_spec
 from handmade_bundle import make_bundle
 from stf_infer import golden
 from stf_infer.cli import main
+from stf_infer.diffusion import SamplerSpec, Update
 from stf_infer.engines import EngineInfo
 from stf_infer.spec import InputSpec, ModelSpec, RasterSpec, SceneStatistic, Values
 
@@ -42,6 +43,27 @@ def test_info_shows_what_a_person_wants_to_know(folder):
         "model-fp32-data",
     ):
         assert word in text
+
+
+def test_info_shows_the_steps_of_a_sampler(tmp_path):
+    sampler = SamplerSpec(
+        name="ddim",
+        prediction="x0",
+        clip="on",
+        eta=0.5,
+        schedule="cosine",
+        train_steps=100,
+        timesteps=(99, 49),
+        alphas_cumprod=(0.1, 0.5),
+        next_alphas_cumprod=(0.5, 1.0),
+        updates=(Update(x0=0.7, epsilon=0.6, noise=0.3), Update(x0=1.0)),
+    )
+    spec = ModelSpec(**{**make_spec(32, halo=2, draws=(0, 1)).model_dump(), "sampler": sampler})
+    bundle = make_bundle(tmp_path / "net.stf", spec)
+    words = "ddim, 2 steps of 100 (99, 49), cosine schedule, reads x0, clip on to -1..1, eta 0.5, one graph"
+    assert words in " ".join(call("info", bundle).stdout.split())
+    stated = json.loads(call("info", bundle, "--json").stdout)["contract"]["sampler"]
+    assert (stated["timesteps"], stated["alphas_cumprod"]) == ([99, 49], [0.1, 0.5])
 
 
 def test_info_says_why_tiles_are_blended_and_how_values_are_scaled(tmp_path):
