@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -103,6 +104,17 @@ def test_a_bundle_holds_many_engines(bundle):
     labels = [(a.target, a.precision, store.batch_of(a)) for a in store.entries(Bundle.open(bundle.path))]
     assert labels == [("toy", "fp32", 4), ("toy", "bf16", 4), ("toy", "fp32", 8), ("toy-open", "fp32", 4)]
     Bundle.open(bundle.path).verify()
+
+
+def test_builds_at_the_same_time_lose_nothing(bundle):
+    """Each reads the item again before it replaces it, one after the other."""
+    sizes = range(1, 5)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda size: make(bundle.path, tile_batch=size), sizes))
+    fresh = Bundle.open(bundle.path)
+    fresh.verify()
+    assert sorted(store.batch_of(a) for a in store.entries(fresh)) == list(sizes)
+    assert fresh.sha256 == bundle.sha256
 
 
 # When something is done ----------------------------------------------------------------------------------------
