@@ -61,8 +61,8 @@ def export(
             published and noted.
         sampler: How a diffusion network is sampled; what is left open is as its authors have it.
         name: Name of the bundle; None takes that of ``out``.
-        tolerance: Largest difference of torch and the graph, over the output's range. None takes 1e-5, and 1e-4 for a
-            sampling, whose steps hand their rounding on.
+        tolerance: Largest difference of torch and the graph, over the output's range. None takes 1e-5, or what the
+            network states (``rounding``), and 1e-4 for a sampling, whose steps hand their rounding on.
         ema: Averaged weights (True) or the last ones (False), where a checkpoint has both.
         force: Replace a bundle that is at ``out`` already.
         progress: Called with a line at every step.
@@ -87,6 +87,7 @@ def export(
     made = networks.create(network, bands=bands, **options)
     notes = load_into(made, weights, ema=ema, said=options.keys())
     contract = made.contract()
+    job.rounding = made.rounding
     if _is_step(contract):
         return _export_sampled(job, made.for_export(), contract, sampler, weights, tile, notes, "network")
     if sampler is not None:
@@ -196,7 +197,8 @@ def export_onnx(
     job.check(contract, shape)
     onnx_graph.pin(graph, contract, shape)
     with bundle_writer.staging(job.out, force=job.force) as folder:
-        onnx_graph.save(graph, folder / bundle_writer.MODEL)
+        job.say("simplifying the graph")
+        job.nodes = onnx_graph.simplify_and_save(graph, Path(model).parent, folder / bundle_writer.MODEL)
         only = shape if fixed or contract.tile.size else None
         given = OnnxOracle(Path(model), contract, fixed=only)
         measured = measure(given, contract, shape, job.say)
@@ -223,7 +225,7 @@ def _export_torch(
         measured = measure(oracle, contract, shape, job.say)
         rule = tile_rule(measured, contract, shape)
         job.say("writing the graph")
-        to_onnx(bound, contract, shape, folder / bundle_writer.MODEL)
+        job.nodes = to_onnx(bound, contract, shape, folder / bundle_writer.MODEL)
         trial = Trial(oracle, "torch", OnnxOracle(folder / bundle_writer.MODEL, contract, fixed=shape), contract)
         finish(job, folder, contract, measured, rule, trial, _made(source))
     return job.opened()

@@ -13,13 +13,14 @@ from stf_infer.grid import Shape
 
 from . import bundle_writer
 from .contract import Contract
+from .lower import Nodes
 from .samplers.parts import PlainStep, StepParts
 from .samplers.unrolled import Encoder, Step, check_output
 from .samples import scene_tile
 from .torch_graph import examples, ready, write_module
 
 
-def write_host_graphs(step: StepParts, contract: Contract, sampler: SamplerSpec, tile: Shape, folder: Path) -> None:
+def write_host_graphs(step: StepParts, contract: Contract, sampler: SamplerSpec, tile: Shape, folder: Path) -> Nodes:
     """Write both graphs; a step that cannot tell its encoder apart has one graph, which takes the conditions.
 
     All tensors are float32 ``(N, C, h, w)``: features ``feature_0`` and so on or the conditions by their tensors,
@@ -32,19 +33,22 @@ def write_host_graphs(step: StepParts, contract: Contract, sampler: SamplerSpec,
         tile: Rows and columns in fine pixels.
         folder: Where to.
 
+    Returns:
+        How many operators the graphs had as traced, and have now, together.
+
     Raises:
         ExportError: torch cannot translate the network, or its output is not what the sampler reads.
     """
     given = dict(zip(contract.inputs, examples(contract, scene_tile(contract, tile)), strict=True))
     ordered = [next(i for i in given if name in (i.tensor, i.role)) for name in step.conditions]
     names, conditions = [i.tensor for i in ordered], tuple(given[i] for i in ordered)
-    features = conditions
+    features, nodes = conditions, Nodes(0, 0)
     if not isinstance(step, PlainStep):
         encoder = ready(Encoder(step))
         with torch.no_grad():
             features = encoder(*conditions)
         outputs = [f"feature_{k}" for k in range(len(features))]
-        write_module(encoder, conditions, names, outputs, folder / bundle_writer.ENCODER)
+        nodes = write_module(encoder, conditions, names, outputs, folder / bundle_writer.ENCODER)
         names = outputs
     generator = torch.Generator().manual_seed(0)
     x_t = torch.randn(2, len(contract.output.bands), tile.height, tile.width, generator=generator)
@@ -52,4 +56,5 @@ def write_host_graphs(step: StepParts, contract: Contract, sampler: SamplerSpec,
     module = ready(Step(step))
     with torch.no_grad():
         check_output(sampler, x_t, module(*features, x_t, time))
-    write_module(module, (*features, x_t, time), [*names, IMAGE, TIME], ["output"], folder / bundle_writer.MODEL)
+    model = folder / bundle_writer.MODEL
+    return nodes + write_module(module, (*features, x_t, time), [*names, IMAGE, TIME], ["output"], model)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -21,9 +21,14 @@ from . import bundle_writer
 from .contract import Contract
 from .extras import need
 from .onnx_graph import GraphFacts
+from .parity import TOLERANCE, Parity
 from .probe import Measured
 from .samples import unit_of
 from .tile_rule import cost_warning
+
+if TYPE_CHECKING:
+    from .lower import Nodes
+    from .networks.base import Rounding
 
 _log = logging.getLogger(__name__)
 
@@ -40,11 +45,13 @@ class Job:
     force: bool
     progress: Progress | None
     notes: list[str] = field(default_factory=list)
+    nodes: Nodes | None = None
+    rounding: Rounding | None = None
 
     def __post_init__(self) -> None:
         if self.tolerance is not None and not 0 < self.tolerance < 1:
             raise ExportError("The tolerance is a part of the output's range", got=self.tolerance, allowed="0 to 1")
-        for package in ("onnx", "onnxruntime", "pystac"):
+        for package in ("onnx", "onnx_ir", "onnxscript", "onnxruntime", "pystac"):
             need(package)
         # Refused now rather than after a minute of work.
         bundle_writer.refuse_to_replace(self.out, self.force)
@@ -60,8 +67,15 @@ class Job:
         return self.asked_name or self.out.name.removesuffix(".stf")
 
     def allowed(self, usual: float) -> float:
-        """Largest difference over the output's range: what was asked for, or else the usual one."""
-        return usual if self.tolerance is None else self.tolerance
+        """Largest difference over the output's range: what was asked for, or what the network states, or the usual."""
+        if self.tolerance is not None:
+            return self.tolerance
+        return usual if self.rounding is None else max(usual, self.rounding.tolerance)
+
+    def explain(self, parity: Parity) -> None:
+        """Note why a difference is allowed that usually is not."""
+        if self.rounding is not None and parity.relative > TOLERANCE:
+            self.notes.append(f"parity above {TOLERANCE:.0e}: {self.rounding.because}")
 
     def say(self, line: str) -> None:
         """Tell of a step."""
@@ -98,6 +112,10 @@ class Job:
             "onnxruntime": need("onnxruntime").__version__,
             **made,
         }
+
+    def graph(self) -> dict[str, int]:
+        """How many operators the graphs have, and had before they were simplified."""
+        return {} if self.nodes is None else {"nodes": self.nodes.after, "nodes_before": self.nodes.before}
 
     def opened(self) -> Bundle:
         """The bundle that was written, verified."""

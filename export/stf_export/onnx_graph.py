@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stf_infer.errors import ExportError
 from stf_infer.grid import Shape
@@ -16,6 +16,9 @@ from .contract import Contract
 from .extras import need
 from .samples import tensor_shape
 
+if TYPE_CHECKING:
+    from .lower import Nodes
+
 # The operator set that torch's exporter writes natively: any other is reached by a conversion afterwards. ONNX
 # Runtime reads it since 1.14, TensorRT since 8.6, OpenVINO since 2023.
 OPSET = 18
@@ -23,8 +26,12 @@ OPSET = 18
 # The newest file format that ONNX Runtime 1.18, the oldest one supported, reads.
 IR_VERSION = 10
 
-# Bytes of weights up to which they lie inside of the file; protobuf ends at 2 GiB.
-WEIGHTS_INSIDE = 3 * 2**29
+# Bytes of weights up to which they lie inside of the file. Beside it they are mapped, not read, by an engine that can,
+# and whoever looks at the graph need not load them; inside, a file is held several times over while it is parsed.
+WEIGHTS_INSIDE = 2**29
+
+# Bytes up to which one constant lies inside of the file in any case: shapes, axes, scalars.
+_SMALL = 1024
 
 BATCH_AXIS = "batch"
 
@@ -45,17 +52,23 @@ class GraphFacts:
 
 
 def load(path: str | Path) -> Any:
-    """Read an ONNX file, weights beside it included.
+    """Read an ONNX file; of weights that lie beside it only small ones, which may be shapes.
 
     Raises:
         ExportError: The file is missing or is no ONNX file.
         MissingExtraError: The package onnx is not installed.
     """
     onnx = need("onnx")
-    if not Path(path).is_file():
+    path = Path(path)
+    if not path.is_file():
         raise ExportError("There is no ONNX file at this path", got=path)
     try:
-        model = onnx.load(str(path))
+        model = onnx.load(str(path), load_external_data=False)
+        for tensor in model.graph.initializer:
+            if onnx.external_data_helper.uses_external_data(tensor) and _count(tensor.dims) <= _SMALL // 8:
+                onnx.external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
+                tensor.data_location = onnx.TensorProto.DEFAULT
+                del tensor.external_data[:]
     except Exception as error:  # protobuf, OS and onnx errors have no common base
         raise ExportError("The file cannot be read as ONNX", got=f"{path}: {error}") from error
     if not model.graph.output:
@@ -63,27 +76,59 @@ def load(path: str | Path) -> Any:
     return model
 
 
+def editable(model: Any, folder: Path) -> Any:
+    """A model as an ``onnx_ir.Model``, which :mod:`stf_export.lower` works on.
+
+    Args:
+        model: What :func:`load` returned.
+        folder: Where it was read from; weights beside it stay there until they are asked for.
+    """
+    ir = need("onnx_ir")
+    made = ir.from_proto(model)
+    for graph in made.graphs():
+        ir.external_data.set_base_dir(graph, folder.resolve())
+    return made
+
+
 def save(model: Any, path: Path) -> None:
-    """Strip, check and write a model; heavy weights go to ``NAME.onnx.data`` beside it.
+    """Write an ``onnx_ir.Model``, stripped and checked; heavy weights go to ``NAME.onnx.data`` beside it.
 
     Raises:
-        ExportError: The model breaks ONNX's own rules.
+        ExportError: The model breaks ONNX's own rules, or weights that lie beside its source cannot be read.
     """
-    onnx = need("onnx")
-    strip(model)
-    model.ir_version = min(model.ir_version, IR_VERSION)
-    heavy = _weight_bytes(model) > WEIGHTS_INSIDE
-    onnx.save_model(
-        model,
-        str(path),
-        save_as_external_data=heavy,
-        all_tensors_to_one_file=True,
-        location=f"{path.name}.data" if heavy else None,
-    )
+    onnx, ir = need("onnx"), need("onnx_ir")
+    try:
+        if _weight_bytes(model) > WEIGHTS_INSIDE:
+            ir.external_data.unload_from_model(model, path.parent, f"{path.name}.data", size_threshold_bytes=_SMALL)
+        else:
+            ir.external_data.load_to_model(model)
+    except (OSError, ValueError) as error:
+        raise ExportError("The weights of the graph cannot be copied", got=error) from error
+    written = ir.to_proto(model)
+    strip(written)
+    written.ir_version = min(written.ir_version, IR_VERSION)
+    path.write_bytes(written.SerializeToString())
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError("The graph breaks the rules of ONNX", got=error) from error
+
+
+def simplify_and_save(model: Any, folder: Path, path: Path) -> Nodes:
+    """Simplify a model that was read from a folder and write it.
+
+    Returns:
+        How many operators it had, and has now.
+
+    Raises:
+        ExportError: As :func:`save`.
+    """
+    from .lower import simplify
+
+    edited = editable(model, folder)
+    nodes = simplify(edited)
+    save(edited, path)
+    return nodes
 
 
 def strip(message: Any) -> None:
@@ -251,7 +296,7 @@ def _not_float(tensor: str) -> ExportError:
 
 
 def _weight_bytes(model: Any) -> int:
-    return sum(t.ByteSize() for t in model.graph.initializer)
+    return sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
 
 
 def _count(dims: Sequence[int]) -> int:

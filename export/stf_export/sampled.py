@@ -142,11 +142,11 @@ def write(job: Job, sampling: Sampling, folder: Path, tile: int | None, made: di
     job.say("writing the graph")
     if steps.loop == "graph":
         bound = bind(sampling.unrolled(steps), contract)
-        to_onnx(bound, contract, shape, folder / bundle_writer.MODEL)
+        job.nodes = to_onnx(bound, contract, shape, folder / bundle_writer.MODEL)
         graph = OnnxOracle(folder / bundle_writer.MODEL, contract, fixed=shape)
         trial = Trial(TorchOracle(bound, contract, fixed=shape), "torch", graph, contract, TOLERANCE)
         return finish(job, folder, contract, measured, rule, trial, made)
-    write_host_graphs(sampling.step, sampling.contract, steps, shape, folder)
+    job.nodes = write_host_graphs(sampling.step, sampling.contract, steps, shape, folder)
     few = sampling.short(_TO_COMPARE)
     loop = _LoopOracle(folder, sampling.contract, few, rule)
     trial = Trial(sampling.oracle(few, shape), "torch", loop, sampling.contract_of(few), TOLERANCE)

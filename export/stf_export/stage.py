@@ -87,6 +87,7 @@ def finish(
         tolerance=job.allowed(trial.tolerance),
         batched=facts.batch is None,
     )
+    job.explain(parity)
     seam_figure = _seam(trial.graph, trial.contract, rule)
     job.warn_about(measured, rule)
     job.say("writing the bundle")
@@ -105,6 +106,7 @@ def finish(
                 "unused": list(measured.unused),
                 "seam": seam_figure,
             },
+            "stf:graph": job.graph(),
             "stf:created": job.created(facts, made),
             "stf:notes": job.notes,
         },

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,8 @@ from stf_infer.errors import ExportError
 from stf_infer.grid import Shape
 
 from .contract import AnyContract, Contract
-from .onnx_graph import BATCH_AXIS, OPSET, WEIGHTS_INSIDE, load, save
+from .lower import Nodes, simplify
+from .onnx_graph import BATCH_AXIS, OPSET, save
 from .samples import Tile, scene_tile
 
 
@@ -110,11 +110,12 @@ def _unbound(what: str, parameters: Any) -> ExportError:
     )
 
 
-def to_onnx(module: RoleBound, contract: Contract, tile: Shape, path: Path) -> None:
-    """Write a bound module as an ONNX file.
+def to_onnx(module: RoleBound, contract: Contract, tile: Shape, path: Path) -> Nodes:
+    """Write a bound module as an ONNX file, simplified.
 
     Tensors are named by the contract. Rows and columns are static, the batch axis is free. Weights lie inside the
-    file, or beside it (``NAME.data``) where a file would pass the limit of the format.
+    file, or beside it (``NAME.data``) where they are heavy. They are not copied as a whole on the way: what is read is
+    the module's own memory.
 
     Args:
         module: What :func:`bind` returned.
@@ -122,13 +123,16 @@ def to_onnx(module: RoleBound, contract: Contract, tile: Shape, path: Path) -> N
         tile: Rows and columns in fine pixels.
         path: The file to write.
 
+    Returns:
+        How many operators the graph had as traced, and has now.
+
     Raises:
         ExportError: torch cannot translate the network; the message carries torch's reason.
     """
-    write_graph(module, contract, scene_tile(contract, tile), path)
+    return write_graph(module, contract, scene_tile(contract, tile), path)
 
 
-def write_graph(module: RoleBound, contract: AnyContract, example: Tile, path: Path) -> None:
+def write_graph(module: RoleBound, contract: AnyContract, example: Tile, path: Path) -> Nodes:
     """Write a bound module as an ONNX file, as :func:`to_onnx`, by one tile or sample of it.
 
     Args:
@@ -140,7 +144,7 @@ def write_graph(module: RoleBound, contract: AnyContract, example: Tile, path: P
     Raises:
         ExportError: As :func:`to_onnx`.
     """
-    write_module(
+    return write_module(
         module, examples(contract, example), [i.tensor for i in contract.inputs], [contract.output.tensor], path
     )
 
@@ -152,8 +156,8 @@ def examples(contract: AnyContract, tile: Tile) -> tuple[torch.Tensor, ...]:
 
 def write_module(
     module: nn.Module, examples: tuple[torch.Tensor, ...], inputs: list[str], outputs: list[str], path: Path
-) -> None:
-    """Write a module whose ``forward`` takes ``*tensors`` as an ONNX file.
+) -> Nodes:
+    """Write a module whose ``forward`` takes ``*tensors`` as an ONNX file, as :func:`to_onnx`.
 
     Args:
         module: The module.
@@ -165,33 +169,38 @@ def write_module(
     Raises:
         ExportError: As :func:`to_onnx`.
     """
+    model = trace(module, examples, inputs, outputs)
+    nodes = simplify(model)
+    save(model, path)
+    return nodes
+
+
+def trace(module: nn.Module, examples: tuple[torch.Tensor, ...], inputs: list[str], outputs: list[str]) -> Any:
+    """A module as torch translates it, an ``onnx_ir.Model`` that is still to be simplified; as :func:`write_module`."""
     batch = torch.export.Dim(BATCH_AXIS, min=1)
-    size = sum(t.numel() * t.element_size() for t in module.state_dict().values())
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        raw = Path(folder) / path.name
-        try:
-            with _quiet():
-                torch.onnx.export(
-                    module,
-                    examples,
-                    str(raw),
-                    dynamo=True,
-                    opset_version=OPSET,
-                    input_names=inputs,
-                    output_names=outputs,
-                    dynamic_shapes={"tensors": tuple({0: batch} for _ in examples)},
-                    external_data=size > WEIGHTS_INSIDE,
-                    verbose=False,
-                )
-        except ExportError:
-            raise
-        except Exception as error:  # torch wraps what it cannot translate in many classes
-            raise ExportError(
-                "torch cannot write this network as ONNX",
-                got=_first_reason(error),
-                fix="Call stf_export from Python to see torch's whole report",
-            ) from error
-        save(load(raw), path)
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                module,
+                examples,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=inputs,
+                output_names=outputs,
+                dynamic_shapes={"tensors": tuple({0: batch} for _ in examples)},
+                optimize=False,  # what it would do is done by `simplify`, in a tenth of the time
+                verbose=False,
+            )
+    except ExportError:
+        raise
+    except Exception as error:  # torch wraps what it cannot translate in many classes
+        raise ExportError(
+            "torch cannot write this network as ONNX",
+            got=_first_reason(error),
+            fix="Call stf_export from Python to see torch's whole report",
+        ) from error
+    assert program is not None
+    return program.model
 
 
 def _first_reason(error: BaseException) -> str:

@@ -42,6 +42,7 @@ def _data(bundle: Bundle) -> dict[str, Any]:
         ],
         "parity": bundle.parity,
         "probe": properties.get("stf:probe", {}),
+        "graph": properties.get("stf:graph", {}),
         "created": {"at": properties.get("datetime"), **properties.get("stf:created", {})},
         "notes": properties.get("stf:notes", []),
         "parameters": properties.get("mlm:total_parameters"),
@@ -120,6 +121,8 @@ def _facts(data: dict[str, Any], tile: TileRule | None, sampler: SamplerSpec | N
         facts.append(("engines", ", ".join(f"{e['target']} {e['precision']} b{e['batch']}" for e in engines)))
     if data["parameters"] is not None:
         facts.append(("weights", f"{data['parameters']:,} numbers"))
+    if graph := data["graph"]:
+        facts.append(("graph", f"{graph['nodes']} operators, {graph['nodes_before']} before it was simplified"))
     if options := data["contract"]["options"]:
         facts.append(("options", ", ".join(f"{k}={v}" for k, v in options.items())))
     facts.append(("created", ", ".join(f"{k} {v}" for k, v in data["created"].items() if v)))

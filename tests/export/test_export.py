@@ -72,6 +72,7 @@ def test_the_figures_of_the_export_are_in_the_item(tiny_bundle):
     assert properties["stf:probe"]["reach"] == {"coarse_t1": 1, "fine_t1": 1, "coarse_t2": 1}
     assert properties["stf:probe"]["seam"] <= 1e-6
     assert properties["stf:created"]["opset"] == 18
+    assert properties["stf:graph"]["nodes"] <= properties["stf:graph"]["nodes_before"]
     assert properties["stf:created"]["torch"] == torch.__version__
     assert properties["stf:notes"] == []
 

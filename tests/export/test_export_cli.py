@@ -84,7 +84,8 @@ def test_a_module_is_exported_and_the_next_command_works(work):
     assert result.exit_code == 0
     *lines, last = result.stdout.strip().splitlines()
     assert lines[0] == "tile 32 x 32, stride 1, exact, halo 1"
-    assert lines[1].startswith("parity ")
+    assert lines[1] == "graph of 1 operators (1 before it was simplified)"
+    assert lines[2].startswith("parity ")
     assert last.startswith("net.stf: ")
     assert " MB in " in last
     command = last.split("Next: ")[1]

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from stf_export.parity import TOLERANCE, compare
+from stf_export.samples import scene_tile
 from stf_infer.errors import ParityError
 from stf_infer.grid import Shape
 from stf_infer.spec import Values
@@ -47,7 +48,7 @@ def test_equal_graphs_differ_by_nothing():
     found = compare(Function(network), graph, CONTRACT, TILE, named="torch")
     assert (found.max_abs, found.relative, found.tolerance) == (0.0, 0.0, TOLERANCE)
     assert (found.tiles, found.batches, found.reference) == (4, (1, 4), "torch")
-    assert graph.batches == [1, 1, 1, 1, 4]
+    assert graph.batches == [1, 1, 4]
 
 
 def test_the_figure_is_over_the_range_of_the_output():
@@ -82,6 +83,19 @@ def test_a_graph_that_fails_on_a_batch_is_refused():
         compare(Function(network), Function(single), CONTRACT, TILE, named="torch")
     found = compare(Function(network), Function(single), CONTRACT, TILE, named="torch", batched=False)
     assert found.batches == (1,)
+
+
+def test_a_graph_that_takes_the_batch_for_a_constant_is_refused():
+    with pytest.raises(ParityError, match=r"another shape.*1, 2, 32, 32.*4, 2, 32, 32"):
+        compare(Function(network), Function(lambda i: network(i)[:1]), CONTRACT, TILE, named="torch")
+
+
+def test_no_tile_is_one_that_the_network_is_traced_with():
+    seen = []
+    compare(Function(network), Function(lambda i: seen.append(i) or network(i)), CONTRACT, TILE, named="torch")
+    traced = scene_tile(CONTRACT, TILE)["fine_t1"]
+    assert seen[-1]["fine_t1"].shape == (4, 2, 32, 32)
+    assert all(np.abs(tile - traced).max() > 100 for tile in seen[-1]["fine_t1"])
 
 
 def test_tiles_cover_the_range_and_are_all_different():

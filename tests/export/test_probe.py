@@ -253,6 +253,39 @@ def test_a_fixed_tile_without_an_untouched_core_is_blended(side, because):
     assert found.because[0].startswith(because)
 
 
+def test_what_sees_everything_is_told_by_a_strip():
+    """Between the smallest tile and the longest strip nothing is looked at but the tile that shows the stride."""
+    contract = contract_for(FINE)
+    network = OneInput(nn.AvgPool2d(4), nn.InstanceNorm2d(2), conv(3), nn.Upsample(scale_factor=4))
+    lines = []
+    found = measure(oracle_of(network, contract), contract, TILE, lines.append)
+    assert lines == [f"measuring on {size} pixels" for size in ("96 x 96", "96 x 384", TILE)]
+    assert (found.mode, found.stride, found.size) == ("blend", 4, Shape(96, 384))
+    assert found.because[0].startswith("measured: a change in one corner of a 96 x 384 tile moves the opposite corner")
+    assert "shifted by 4 pixels it differs by" in found.because[0]
+
+
+def test_a_network_that_sees_far_but_not_everything_is_exact():
+    contract = contract_for(FINE)
+    rows, columns = nn.AvgPool2d((161, 1), 1, (80, 0)), nn.AvgPool2d((1, 161), 1, (0, 80))
+    network, lines = OneInput(rows, columns), []
+    found = measure(oracle_of(network, contract), contract, TILE, lines.append)
+    assert lines[:2] == ["measuring on 96 x 96 pixels", "measuring on 96 x 384 pixels"]
+    assert (found.mode, found.stride, found.halo) == ("exact", 1, 80)
+
+
+def test_a_network_of_squares_only_is_measured_on_squares():
+    class Square(nn.InstanceNorm2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x.shape[-1] != x.shape[-2]:
+                raise ValueError("not a square")
+            return super().forward(x)
+
+    contract = contract_for(FINE)
+    found = measure(oracle_of(OneInput(Square(2)), contract), contract, TILE)
+    assert (found.mode, found.size) == ("blend", Shape(384, 384))
+
+
 def test_only_the_wanted_tile_is_looked_at_where_the_contract_asks_for_blending():
     contract = contract_for(FINE).model_copy(update={"tile": TileWish(mode="blend")})
     lines = []

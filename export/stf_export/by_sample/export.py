@@ -53,7 +53,7 @@ def export_torch(
     bound = bind(module, spec)
     with bundle_writer.staging(job.out, force=job.force) as folder:
         job.say("writing the graph")
-        write_graph(bound, spec, smooth_sample(spec), folder / bundle_writer.MODEL)
+        job.nodes = write_graph(bound, spec, smooth_sample(spec), folder / bundle_writer.MODEL)
         made = {"source": source, "torch": need("torch").__version__}
         _finish(job, folder, TorchOracle(bound, spec), spec, "torch", made)
     return job.opened()
@@ -76,7 +76,7 @@ def export_onnx(job: Job, model: str | Path, contract: SampleSpec, tile: int | N
     graph = onnx_graph.load(model)
     pin(graph, spec)
     with bundle_writer.staging(job.out, force=job.force) as folder:
-        onnx_graph.save(graph, folder / bundle_writer.MODEL)
+        job.nodes = onnx_graph.simplify_and_save(graph, Path(model).parent, folder / bundle_writer.MODEL)
         given = OnnxOracle(Path(model), spec)
         _finish(job, folder, given, spec, "the file as given", {"source": "onnx"})
     return job.opened()
@@ -109,6 +109,7 @@ def _finish(
         tolerance=job.allowed(TOLERANCE),
         batched=facts.batch is None,
     )
+    job.explain(parity)
     unused = _unused(reference, samples[1], samples[2])
     for role in unused:
         job.warn(f"{role} does not move the output: the network ignores it")
@@ -122,6 +123,7 @@ def _finish(
         {
             "stf:parity": parity.as_dict(),
             "stf:probe": {"unused": unused},
+            "stf:graph": job.graph(),
             "stf:created": job.created(facts, made),
             "stf:notes": job.notes,
         },

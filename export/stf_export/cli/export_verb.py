@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @click.option(
     "--tolerance",
     type=float,
-    help="Largest difference to torch, over the output's range.  [default: 1e-5; sampled 1e-4]",
+    help="Largest difference to torch, over the output's range.  [default: 1e-5, as the network states; sampled 1e-4]",
 )
 @click.option("--ema/--no-ema", default=None, help="Averaged weights or the last ones, where a checkpoint has both.")
 @click.option("--force", is_flag=True, help="Replace a bundle that is there already.")
@@ -130,6 +130,7 @@ def _summary(bundle: Bundle, seconds: float) -> dict[str, Any]:
         "roles": list(spec.roles),
         "tile": None if isinstance(spec, SampleSpec) else spec.tile.model_dump(),
         "sampler": sampler.describe() if sampler else None,
+        "graph": bundle.properties["stf:graph"],
         "parity": bundle.parity,
         "notes": bundle.properties.get("stf:notes", []),
         "next": f"stf-infer check {bundle.path}",
@@ -137,10 +138,11 @@ def _summary(bundle: Bundle, seconds: float) -> dict[str, Any]:
 
 
 def _show(console: Any, data: dict[str, Any]) -> None:
-    parity = data["parity"]
+    parity, graph = data["parity"], data["graph"]
     lines = [
         *([f"sampler {data['sampler']}"] if data["sampler"] else []),
         *_tile_lines(data["tile"]),
+        f"graph of {graph['nodes']} operators ({graph['nodes_before']} before it was simplified)",
         f"parity {parity['relative']:.1e} of the output's range against {parity['reference']} "
         f"(allowed {parity['tolerance']:.0e})",
         f"{data['bundle']}: {data['bytes'] / 1e6:.2f} MB in {data['seconds']:.0f} s. Next: {data['next']}",

@@ -58,6 +58,19 @@ class Untold:
     assumed: str = ""
 
 
+@dataclass(frozen=True)
+class Rounding:
+    """A network on which float32 says less than usual: how much less, and why.
+
+    Attributes:
+        tolerance: How far two float32 libraries may be apart, over the output's range.
+        because: What in the network makes much of rounding, in a sentence.
+    """
+
+    tolerance: float
+    because: str
+
+
 class FusionNetwork(nn.Module):
     """Base of the zoo's networks.
 
@@ -81,6 +94,8 @@ class FusionNetwork(nn.Module):
     ignored: ClassVar[tuple[str, ...]] = ()
     # What each of :meth:`parts` is.
     part_is_a: ClassVar[str] = "band"
+    # Stated where a graph may be further from torch than usual because torch itself is as far from exact numbers.
+    rounding: ClassVar[Rounding | None] = None
 
     def __init__(self, bands: Sequence[str]) -> None:
         super().__init__()
