@@ -112,7 +112,7 @@ COLUMNS = (
 )
 
 
-@dataclass
+@dataclass(eq=False)  # pytest keeps its plugins in sets
 class NetworksTable:
     """A pytest plugin that keeps what each test reported, and writes the page when the run ends.
 
