@@ -4,7 +4,7 @@
     python benchmarks/zoo_table.py                     every network
     python benchmarks/zoo_table.py edcstfn dcstfn      these only, printed
 
-The same page comes out of any run of the tests with ``--networks-table FILE``.
+The same page comes out of any run of the tests with ``--networks-table=FILE``.
 """
 
 from __future__ import annotations

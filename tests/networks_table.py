@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of networks, written by the test run: ``pytest --networks-table FILE``.
+"""The table of networks, written by the test run: ``pytest --networks-table=FILE``.
 
 A cell is ticked by tests that ran and passed, with the figures that they recorded; everything else says why not.
 Which published lists of keys and golden files a test was held to is noted by :mod:`golden_support`.
