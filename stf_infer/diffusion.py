@@ -127,6 +127,23 @@ class SamplerSpec(_Frozen):
             numbers.append(last if update.noise > 0 else None)
         return tuple(numbers)
 
+    @property
+    def gain(self) -> float:
+        """Largest factor by which a step hands an error of the network's output on to the next image.
+
+        It is 1 or less where the output is x0 or v. Where it is epsilon, x0 is read as a small difference, blown up: by
+        ``sqrt((1 - abar) / abar)``, which passes 1000 at the noisy end of a schedule. Clipping is left out.
+        """
+        found = []
+        for level, update in zip(self.alphas_cumprod, self.updates, strict=True):
+            signal, spread = level**0.5, (1 - level) ** 0.5
+            of_x0 = {"epsilon": -spread / signal, "x0": 1.0, "v": -spread}[self.prediction]
+            of_epsilon = {"epsilon": 1.0, "x0": -signal / spread, "v": signal}[self.prediction]
+            if self.clip == "rederive":
+                of_epsilon = -signal / spread * of_x0
+            found.append(abs(update.x0 * of_x0 + update.epsilon * of_epsilon))
+        return max(found)
+
     def describe(self) -> str:
         """The sampling in one line."""
         count, shown = len(self.timesteps), ", ".join(map(str, self.timesteps[:8]))

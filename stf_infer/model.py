@@ -186,7 +186,7 @@ class Model(OpenBundle):
                 raise UsageError("The result would overwrite an input", got=f"{role}: {path}")
 
     def _provenance(self, run: _Run) -> dict[str, str]:
-        """What is stored with a result: bundle, engine, precision, tile plan, ratio, version, inputs, seed."""
+        """What is stored with a result: bundle, engine, precision, tile plan, ratio, version, inputs, sampler, seed."""
         from . import __version__
 
         tile, plan = self.spec.tile, run.scene.plan()
@@ -203,6 +203,7 @@ class Model(OpenBundle):
                 f"{role}={'array' if raster.is_array else Path(raster.label).name}"
                 for role, raster in run.scene.rasters.items()
             ),
+            **({"sampler": self.spec.sampler.describe()} if self.spec.sampler else {}),
             **({"seed": str(run.ensemble.seed)} if self.spec.noises else {}),
             **({"samples": str(run.ensemble.samples)} if run.ensemble.samples > 1 else {}),
         }

@@ -17,10 +17,17 @@ if TYPE_CHECKING:
     from . import networks
     from .contract import Contract
     from .exporter import export, export_module, export_onnx
+    from .samplers import Sampler
 
-_HOME = {"export": "exporter", "export_module": "exporter", "export_onnx": "exporter", "Contract": "contract"}
+_HOME = {
+    "export": "exporter",
+    "export_module": "exporter",
+    "export_onnx": "exporter",
+    "Contract": "contract",
+    "Sampler": "samplers",
+}
 
-__all__ = ["Contract", "export", "export_module", "export_onnx", "networks"]
+__all__ = ["Contract", "Sampler", "export", "export_module", "export_onnx", "networks"]
 
 
 def __getattr__(name: str) -> Any:

@@ -26,7 +26,7 @@ from stf_infer.golden import golden_noise
 from stf_infer.grid import Shape
 from stf_infer.spec import ModelSpec, TileRule
 
-from . import bundle_writer
+from . import bundle_writer, parity
 from .contract import Contract
 from .host_graphs import write_host_graphs
 from .job import Job
@@ -43,8 +43,9 @@ from .stage import Trial, finish
 from .tile_rule import tile_rule, wanted_tile
 from .torch_graph import bind, ready, to_onnx
 
-# Part of the output's range: every step hands its rounding on to the next.
-TOLERANCE = 1e-4
+# Part of the output's range by which a sampling may differ: every step hands its rounding on to the next. Where a step
+# blows it up, as much as that, up to a limit that no wrong graph stays below.
+_ROUNDING, _WRONG = 1e-4, 1e-2
 
 # Steps of the samplings that stand for longer ones.
 _TO_MEASURE, _TO_COMPARE = 2, 4
@@ -144,12 +145,12 @@ def write(job: Job, sampling: Sampling, folder: Path, tile: int | None, made: di
         bound = bind(sampling.unrolled(steps), contract)
         job.nodes = to_onnx(bound, contract, shape, folder / bundle_writer.MODEL)
         graph = OnnxOracle(folder / bundle_writer.MODEL, contract, fixed=shape)
-        trial = Trial(TorchOracle(bound, contract, fixed=shape), "torch", graph, contract, TOLERANCE)
+        trial = Trial(TorchOracle(bound, contract, fixed=shape), "torch", graph, contract, tolerance_of(steps))
         return finish(job, folder, contract, measured, rule, trial, made)
     job.nodes = write_host_graphs(sampling.step, sampling.contract, steps, shape, folder)
     few = sampling.short(_TO_COMPARE)
     loop = _LoopOracle(folder, sampling.contract, few, rule)
-    trial = Trial(sampling.oracle(few, shape), "torch", loop, sampling.contract_of(few), TOLERANCE)
+    trial = Trial(sampling.oracle(few, shape), "torch", loop, sampling.contract_of(few), tolerance_of(few))
     golden = _Golden(job, folder, sampling, contract.measured(job.name, rule))
     return finish(job, folder, contract, measured, rule, trial, made, golden=golden)
 
@@ -169,6 +170,11 @@ def _tile_rule(job: Job, sampling: Sampling, steps: SamplerSpec, shape: Shape) -
     rule = tile_rule(measured, contract.model_copy(update={"tile": wish}), shape)
     because = f"measured: {len(steps.timesteps)} steps see {measured.halo} pixels far, which leaves no core in a tile"
     return measured, rule.model_copy(update={"because": (because,)})
+
+
+def tolerance_of(steps: SamplerSpec) -> float:
+    """Largest difference of two sound computations of a sampling, over the output's range."""
+    return min(max(_ROUNDING, parity.TOLERANCE * steps.gain), _WRONG)
 
 
 class _Staged:
@@ -236,7 +242,7 @@ class _Golden:
         with _loop(self._folder, spec) as engine:
             looped = engine.infer({i.tensor: inputs[i.role][None] for i in spec.inputs}, noise)[spec.output.tensor]
         worst = float(np.abs(looped - right).max()) / max(float(np.ptp(right)), 1e-30)
-        allowed = self._job.allowed(TOLERANCE)
+        allowed = self._job.allowed(tolerance_of(self._sampling.steps()))
         if not worst <= allowed:
             raise ParityError(
                 "The loop around the exported step does not give what torch gives after all steps",

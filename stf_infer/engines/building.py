@@ -232,7 +232,8 @@ def _prove(bundle: Bundle, target: Target, job: Job, compiled: Compiled, toleran
     fresh = StoredEngine(target.name, key, files, compiled.settings, {}, {}, "")
     with target.open(bundle, fresh, job.precision, None) as engine:
         found = golden.compare(bundle, engine)
-    tolerance = golden.tolerance_of(job.precision) if tolerance is None else tolerance
+    if tolerance is None:
+        tolerance = max(golden.tolerance_of(job.precision), golden.tolerance_in(bundle))
     if not found.relative <= tolerance:
         raise CheckFailedError(
             f"The engine {target.name} in {job.precision} does not compute what the network computes",

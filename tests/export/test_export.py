@@ -16,6 +16,7 @@ import stf_export
 import stf_infer
 from stf_export import exporter, networks
 from stf_export.contract import TileWish
+from stf_export.samplers import Sampler
 from stf_infer.bundle import Bundle
 from stf_infer.engines import open_engine
 from stf_infer.errors import (
@@ -519,3 +520,4 @@ def test_the_doors_are_attributes_of_the_package():
     assert stf_export.export is exporter.export
     assert stf_export.export_module is exporter.export_module
     assert stf_export.export_onnx is exporter.export_onnx
+    assert stf_export.Sampler is Sampler

@@ -16,7 +16,8 @@ import stf_infer
 import zoo_support as zoo
 from stf_export import networks
 from stf_export.contract import TileWish
-from stf_export.samplers import Sampler, schedule
+from stf_export.sampled import tolerance_of
+from stf_export.samplers import Sampler, resolve, schedule
 from stf_export.samplers.unrolled import Unrolled
 from stf_infer.bundle import Bundle
 from stf_infer.engines import open_engine
@@ -114,6 +115,12 @@ def test_every_engine_gives_the_golden_tile(name, request):
     assert all(p.relative < 1e-4 for p in proofs)
 
 
+def test_a_sampling_that_blows_rounding_up_may_differ_by_as_much():
+    preset = networks.network_class("stfdiff").preset
+    for asked, allowed in (({}, 1e-4), ({"prediction": "v"}, 1e-4), ({"prediction": "epsilon"}, 1e-5 * 314)):
+        assert tolerance_of(resolve(Sampler(**asked), preset)) == pytest.approx(allowed, rel=1e-3)
+
+
 def test_weights_are_in_the_graph_once(in_graph):
     model = onnx.load(in_graph.asset("model-fp32"))
     sizes = {t.name: int(np.prod(t.dims)) for t in model.graph.initializer}
@@ -154,6 +161,8 @@ def test_both_loops_give_the_same_scene_at_any_batch(in_graph, looped):
             result = model.fuse(**rasters, seed=9, tile_batch=batch)
         found.append(result.array)
         assert result.tiles == 9
+        assert result.provenance["seed"] == "9"
+        assert result.provenance["sampler"].startswith("ddim, 3 steps of 100 (99, 65, 32), checkpoint schedule")
         assert result.seam_ratio is not None
     assert np.ptp(found[0]) > 0.5
     np.testing.assert_allclose(found[1], found[0], atol=1e-4)

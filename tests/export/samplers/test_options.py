@@ -8,7 +8,7 @@ import pytest
 
 from stf_export import networks
 from stf_export.samplers import GRAPH_STEPS, Sampler, Schedule, SpacingName, resolve, schedule
-from stf_infer.diffusion import Clip, Loop, Prediction, SamplerName, SamplerSpec
+from stf_infer.diffusion import Clip, Loop, Prediction, SamplerName, SamplerSpec, advance
 from stf_infer.errors import ExportError
 
 STFDIFF = networks.network_class("stfdiff").preset
@@ -127,6 +127,21 @@ def test_what_is_not_known_of_a_network_has_to_be_said(left_out: str, named: str
 def test_what_is_not_allowed_names_what_is(asked: dict, named: str):
     with pytest.raises(ExportError, match=named):
         resolve(Sampler(**{**KNOWN, **asked}))
+
+
+@pytest.mark.parametrize("name", get_args(SamplerName))
+@pytest.mark.parametrize("prediction", get_args(Prediction))
+@pytest.mark.parametrize("clip", get_args(Clip))
+def test_the_gain_is_what_a_step_makes_of_an_error(name: str, prediction: str, clip: str):
+    sampler = resolve(Sampler(**{**KNOWN, "name": name, "prediction": prediction, "clip": clip, "limits": (-1e9, 1e9)}))
+    x, output, noise = (np.full((1, 1, 1, 1), value) for value in (0.3, 0.2, 0.0))
+    found = []
+    for number in range(4):
+        exact, wrong = (advance(sampler, number, x, m, x, noise)[0].item() for m in (output, output + 1.0))
+        found.append(abs(wrong - exact))
+    assert sampler.gain == pytest.approx(max(found))
+    if prediction != "epsilon":
+        assert sampler.gain <= 1 + (name == "dpm")
 
 
 def test_a_sampler_from_a_table():
