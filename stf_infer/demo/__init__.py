@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -27,9 +27,9 @@ METRICS = ("rmse", "mae", "cc", "ssim", "sam_deg", "ergas")
 COPY, ADD, FUSED = "fine_t1", "fine_t1 + coarse change", "fused"
 
 
-def bundle_path() -> Path:
-    """The bundle that comes with the package."""
-    return Path(__file__).parent / "demo.stf"
+def bundle_path(name: Literal["demo", "diffusion"] = "demo") -> Path:
+    """A bundle that comes with the package: that of the demo, or a small diffusion network for the same scenes."""
+    return Path(__file__).parent / f"{name}.stf"
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ def measure(
         try:
             for number, sampler in enumerate(reversed(samplers)):  # all steps first: that run warms the engine up
                 loop.sampler = sampler
-                say(f"fusing with {len(sampler.timesteps)} steps")
+                say(f"fusing with {len(sampler.timesteps)} steps ({sampler.spacing})")
                 files.append(Path(folder) / f"{number}.tif")
                 result = model.fuse(
                     files[-1],

@@ -40,16 +40,17 @@ def write_plot(path: str | Path, curve: Curve) -> None:
         OutputError: The file cannot be written.
     """
     points = curve.points
-    errors: list[Line] = [("to all steps", [(p.steps, p.to_all["rmse"], p.follows_a_rule) for p in points if p.to_all])]
-    if points[0].to_truth is not None:
-        errors.append(("to truth", [(p.steps, p.to_truth["rmse"], p.follows_a_rule) for p in points if p.to_truth]))
+    near = [(p.steps, p.to_all["rmse"], p.follows_a_rule) for p in points if p.to_all]
+    right = [(p.steps, p.to_truth["rmse"], p.follows_a_rule) for p in points if p.to_truth]
+    errors: list[Line] = [line for line in (("to all steps", near), ("to truth", right)) if line[1]]
     times: list[Line] = [("seconds per Mpx", [(p.steps, p.seconds_per_mpx, p.follows_a_rule) for p in points])]
+    rings = "" if all(p.follows_a_rule for p in points) else ", rings: the bundle's own"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * _WIDTH} {_HEIGHT}" font-family="sans-serif" '
         f'font-size="12" fill="{_INK}">',
         f'<rect width="{2 * _WIDTH}" height="{_HEIGHT}" fill="#fafaf8"/>',
         _text(_LEFT, 20, f"{curve.name}: {curve.sampler}", size=12),
-        *_panel(0, "RMSE", errors, logarithmic=False),
+        *(_panel(0, f"RMSE{rings}", errors, logarithmic=False) if errors else ()),
         *_panel(_WIDTH, f"seconds per Mpx, {curve.engine}", times, logarithmic=True),
         "</svg>",
     ]
@@ -94,7 +95,7 @@ def _panel(left: float, title: str, lines: Sequence[Line], *, logarithmic: bool)
             look = f'r="3" fill="{colour}"' if ruled else f'r="5" fill="none" stroke="{colour}" stroke-width="1.6"'
             parts.append(f'<circle cx="{x(n):.1f}" cy="{y(value):.1f}" {look}/>')
         if len(lines) > 1:
-            parts.append(_text(x1, y1 + 14 + 16 * number, name, anchor="end", colour=colour))
+            parts.append(_text(x1 - 84 * number, y1 - 12, name, anchor="end", colour=colour))
     return parts
 
 

@@ -144,6 +144,9 @@ def test_the_plot_shows_every_point(model, rasters, scene, tmp_path):
     assert names.count("polyline") == 3
     words = [element.text for element in root.iter() if element.tag.endswith("text")]
     assert {"1", "4", "16", "RMSE", "steps"} <= set(words)
+    alone = measure(model, rasters, counts=[T], data_range=1.0)
+    write_plot(tmp_path / "alone.svg", alone)  # nothing to measure it against: seconds only
+    assert (tmp_path / "alone.svg").read_text().count("<circle") == 1
     with pytest.raises(OutputError):
         write_plot(tmp_path / "missing" / "plot.svg", curve)
     with pytest.raises(UsageError, match=r"FILE\.svg"):
