@@ -6,7 +6,7 @@
 The schedule is that of the published settings: cosine, 100 steps, the network predicts x0 (reflectance x 2 - 1). The
 bundle is a loop around one step, sampled in four time steps that are tuned on scenes kept for validation. Everything
 is seeded: scenes for training, for validation and for the final figures come from ranges of seeds that do not overlap
-(``stf_infer.datasets``). Two hours on one core; the figures, which run all 100 steps, half an hour more.
+(``stf_infer.datasets``). Some 40 minutes of one core. ``benchmarks/diffusion_scenes.py`` prints the figures.
 """
 
 from __future__ import annotations
