@@ -64,13 +64,17 @@ def load(path: str | Path) -> Any:
         raise ExportError("There is no ONNX file at this path", got=path)
     try:
         model = onnx.load(str(path), load_external_data=False)
-        for tensor in model.graph.initializer:
-            if onnx.external_data_helper.uses_external_data(tensor) and _count(tensor.dims) <= _SMALL // 8:
-                onnx.external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
-                tensor.data_location = onnx.TensorProto.DEFAULT
-                del tensor.external_data[:]
     except Exception as error:  # protobuf, OS and onnx errors have no common base
         raise ExportError("The file cannot be read as ONNX", got=f"{path}: {error}") from error
+    outside = [t for t in model.graph.initializer if onnx.external_data_helper.uses_external_data(t)]
+    files = {entry.value for tensor in outside for entry in tensor.external_data if entry.key == "location"}
+    if missing := sorted(name for name in files if not (path.parent / name).is_file()):
+        raise ExportError("Weights of the ONNX file are not beside it", got=f"no {', '.join(missing)} in {path.parent}")
+    for tensor in outside:
+        if _count(tensor.dims) <= _SMALL // 8:
+            onnx.external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
+            tensor.data_location = onnx.TensorProto.DEFAULT
+            del tensor.external_data[:]
     if not model.graph.output:
         raise ExportError("The file is no ONNX model: its graph has no output", got=path)
     return model
