@@ -6,7 +6,8 @@
     with stf_infer.open("NAME.stf") as model:
         model.fuse("F2.tif", fine_t1="F1.tif", coarse_t1="C1.tif", coarse_t2="C2.tif")
 
-    stf_infer.build("NAME.stf", "openvino-cpu")
+    stf_infer.cut_tiles("NAME.stf", fine_t1="F1.tif", coarse_t1="C1.tif", coarse_t2="C2.tif")
+    stf_infer.build("NAME.stf", "openvino-cpu", precision="bf16", budget="rmse=0.5%,sam=0.05deg")
 
     stf_infer.metrics.evaluate(prediction, truth, data_range=1.0, ratio=16)
 
@@ -19,7 +20,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, engines, errors, metrics, noise
+    from . import accuracy, datasets, engines, errors, metrics, noise
+    from .accuracy import cut_tiles
     from .bundle import Bundle
     from .engines import build
     from .grid import Shape, TilePlan, Window
@@ -36,6 +38,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "build": "engines",
+    "cut_tiles": "accuracy",
     "open": "model",
     "Model": "model",
     "Bundle": "bundle",
@@ -58,7 +61,7 @@ _HOME = {
     "TileRule": "spec",
     "Values": "spec",
 }
-_MODULES = ("datasets", "engines", "errors", "metrics", "noise")
+_MODULES = ("accuracy", "datasets", "engines", "errors", "metrics", "noise")
 
 __all__ = [
     "Bundle",
@@ -81,7 +84,9 @@ __all__ = [
     "TileRule",
     "Values",
     "Window",
+    "accuracy",
     "build",
+    "cut_tiles",
     "datasets",
     "engines",
     "errors",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 FORMAT = "1.1"  # 1.1 added contracts for samples
 ITEM = "item.json"
 GOLDEN = "golden"
+TILES = "tiles"
 
 # Multihash of SHA-256: function code 0x12, digest length 0x20, then the digest.
 SHA256_MULTIHASH = "1220"
@@ -78,7 +79,7 @@ class Bundle:
         spec: The contract: roles, bands, units and tile rule of rasters, or roles and dims of samples.
         assets: Every asset by key.
         sha256: Identity of the bundle: the hash of ``item.json``, which itself states the hash of every asset, as it
-            was before engines were added to it.
+            was before engines and tiles were added to it.
     """
 
     def __init__(
@@ -185,7 +186,7 @@ class Bundle:
         try:
             with np.load(path, allow_pickle=False) as data:
                 arrays = {name: data[name] for name in data.files}
-        except (OSError, ValueError, TypeError, BadZipFile) as error:
+        except (OSError, EOFError, ValueError, TypeError, BadZipFile) as error:
             raise AssetError("The golden tile cannot be read", got=f"{path}: {error}") from error
         tensors = self.spec.tensors
         wanted = {**{f"input_{t.role}": t.shape for t in tensors}, "output": self.spec.output_shape}
@@ -210,7 +211,7 @@ class Bundle:
 
 
 def _changed(asset: Asset, got: str, allowed: str) -> AssetError:
-    made = "exported" if asset.target is None else "built"
+    made = "built" if asset.target is not None else "stored" if asset.key == TILES else "exported"
     return AssetError(
         f"Asset {asset.key} ({asset.href}) is not the file that was {made}", got=got, allowed=allowed, fix=_again(asset)
     )
@@ -219,14 +220,16 @@ def _changed(asset: Asset, got: str, allowed: str) -> AssetError:
 def _again(asset: Asset) -> str:
     if asset.target is not None:
         return f"`stf-infer build NAME.stf --target {asset.target}` builds it again"
+    if asset.key == TILES:
+        return "Copy the whole bundle folder again, or cut others: `stf-infer tiles NAME.stf ...`"
     return "Copy the whole bundle folder again, or export again"
 
 
 def _identity(raw: bytes, item: dict[str, Any], assets: dict[str, Asset]) -> str:
-    """The hash of ``item.json``; engines that were added to it do not make another bundle of it."""
-    if all(asset.target is None for asset in assets.values()):
+    """The hash of ``item.json``; engines and tiles that were added to it do not make another bundle of it."""
+    kept = {key: entry for key, entry in item["assets"].items() if assets[key].target is None and key != TILES}
+    if len(kept) == len(assets):
         return hashlib.sha256(raw).hexdigest()
-    kept = {key: entry for key, entry in item["assets"].items() if assets[key].target is None}
     return hashlib.sha256(item_text({**item, "assets": kept}).encode()).hexdigest()
 
 

@@ -13,7 +13,6 @@ what it was before or what it is after.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -24,8 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..bundle import ITEM, SHA256_MULTIHASH, Asset, Bundle, item_text, sha256_of
-from ..errors import EngineError, OutputError
+from ..bundle import SHA256_MULTIHASH, Asset, Bundle, sha256_of
+from ..errors import EngineError
+from ..item_file import changing, flush, not_writable, read_item, replace_item
 from .key import EngineKey
 from .target import Compiled
 
@@ -124,7 +124,7 @@ def staging(bundle: Bundle) -> Iterator[Path]:
     """
     home = bundle.path.resolve()
     if not os.access(home, os.W_OK):
-        raise _not_writable(bundle, "no permission to write")
+        raise not_writable(bundle, "no permission to write")
     # Beside the bundle, so that a build that is killed leaves the bundle as it was; inside only where it must be.
     place = home.parent if os.access(home.parent, os.W_OK) else home
     _sweep(place, home.name)
@@ -132,7 +132,7 @@ def staging(bundle: Bundle) -> Iterator[Path]:
     try:
         folder.mkdir()
     except OSError as error:
-        raise _not_writable(bundle, error.strerror or str(error)) from error
+        raise not_writable(bundle, error.strerror or str(error)) from error
     try:
         yield folder
     finally:
@@ -145,12 +145,6 @@ def _sweep(place: Path, name: str) -> None:
         with contextlib.suppress(OSError):
             if time.time() - old.stat().st_mtime > _ABANDONED:
                 shutil.rmtree(old, ignore_errors=True)
-
-
-def _not_writable(bundle: Bundle, why: str) -> OutputError:
-    return OutputError(
-        "The bundle cannot be written to", got=f"{bundle.path}: {why}", fix="Copy it to a folder of your own"
-    )
 
 
 def add(
@@ -190,10 +184,10 @@ def add(
     try:
         (folder / SIDECAR).write_text(json.dumps(sidecar, indent=2) + "\n", encoding="utf-8")
         for name in (*compiled.files, SIDECAR):
-            _flush(folder / name)
+            flush(folder / name)
         digest = key.digest(*hashes.values(), json.dumps(compiled.settings, sort_keys=True))
         home = bundle.path / FOLDER / target / f"{key.label}-{digest}"
-        with _locked(bundle.path):
+        with changing(bundle):
             placed = _place(folder, home, hashes)
             try:
                 named = _switch(bundle, target, key, home, compiled.files)
@@ -203,7 +197,7 @@ def add(
                 raise
             _prune(home.parent, named)
     except OSError as error:
-        raise _not_writable(bundle, error.strerror or str(error)) from error
+        raise not_writable(bundle, error.strerror or str(error)) from error
     bundle.reload()
     return read(bundle, bundle.assets[asset_key(target, key.label)])
 
@@ -236,17 +230,14 @@ def remove(bundle: Bundle, asset: Asset) -> None:
     Raises:
         OutputError: The bundle cannot be written to; it is as it was before.
     """
-    try:
-        with _locked(bundle.path):
-            item = _item_without(bundle, asset.key)
-            _replace_item(bundle, item)
-            folder = bundle.path / FOLDER / str(asset.target)
-            _prune(folder, _named(item))
-            for empty in (folder, folder.parent):
-                with contextlib.suppress(OSError):  # other engines are left in it
-                    empty.rmdir()
-    except OSError as error:
-        raise _not_writable(bundle, error.strerror or str(error)) from error
+    with changing(bundle):
+        item = _item_without(bundle, asset.key)
+        replace_item(bundle.path, item)
+        folder = bundle.path / FOLDER / str(asset.target)
+        _prune(folder, _named(item))
+        for empty in (folder, folder.parent):
+            with contextlib.suppress(OSError):  # other engines are left in it
+                empty.rmdir()
     bundle.reload()
 
 
@@ -257,13 +248,13 @@ def _switch(bundle: Bundle, target: str, key: EngineKey, home: Path, files: tupl
     keys = [main, *(f"{main}-{number}" for number in range(1, len(files))), f"{main}-sidecar"]
     for name, file in zip(keys, (*files, SIDECAR), strict=True):
         item["assets"][name] = _entry(bundle.path, home / file, target, key, keys if name == main else None)
-    _replace_item(bundle, item)
+    replace_item(bundle.path, item)
     return _named(item)
 
 
 def _item_without(bundle: Bundle, main: str) -> dict[str, Any]:
     """The item as it is on disk now, without an engine."""
-    item: dict[str, Any] = json.loads((bundle.path / ITEM).read_bytes())
+    item = read_item(bundle.path)
     for name in [name for name in item["assets"] if name == main or name.startswith(f"{main}-")]:
         del item["assets"][name]
     return item
@@ -271,19 +262,6 @@ def _item_without(bundle: Bundle, main: str) -> dict[str, Any]:
 
 def _named(item: dict[str, Any]) -> set[str]:
     return {asset["href"] for asset in item["assets"].values()}
-
-
-def _replace_item(bundle: Bundle, item: dict[str, Any]) -> None:
-    path = bundle.path / ITEM
-    beside = path.with_name(f".{ITEM}.{uuid.uuid4().hex[:8]}")
-    try:
-        beside.write_text(item_text(item), encoding="utf-8")
-        _flush(beside)
-        shutil.copymode(path, beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    _flush(bundle.path)
 
 
 def _prune(folder: Path, named: set[str]) -> None:
@@ -307,37 +285,3 @@ def _entry(root: Path, file: Path, target: str, key: EngineKey, keys: list[str] 
         "stf:target": target,
         **({"stf:precision": key.precision, "stf:needs": keys[1:]} if keys else {}),
     }
-
-
-def _flush(path: Path) -> None:
-    """Make sure that a file or folder is on the disk before something refers to it."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError:
-        if path.is_dir():  # which cannot be opened everywhere
-            return
-        raise
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not every file system can
-            raise
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other builds from rewriting ``item.json`` at the same time."""
-    try:
-        import fcntl
-    except ImportError:  # another system
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # some network file systems have no locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

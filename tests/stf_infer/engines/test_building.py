@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import stf_infer
+from stf_infer import item_file
 from stf_infer.bundle import Bundle, sha256_of
 from stf_infer.engines import build, isolation, open_engine, store, update
 from stf_infer.errors import (
@@ -323,7 +324,7 @@ def test_a_disk_that_is_full_at_the_last_step(bundle, monkeypatch, snapshot):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "item_text", full)
+    monkeypatch.setattr(item_file, "item_text", full)
     with pytest.raises(OutputError, match="No space left on device"):
         make(bundle)
     assert snapshot(bundle.path.parent) == {f"net.stf/{name}": content for name, content in before.items()}
