@@ -40,7 +40,8 @@ everything else says why not. Networks are small here where their options allow 
 - **golden**: arrays of the published code that the network gives again with regenerated weights, within the tolerance
   stated with them, of all that are at hand.
 - **ONNX parity**: largest difference of the graph in ONNX Runtime and torch over the output's range, on inputs that the
-  exporter never saw. **batch**: how many samples at a time.
+  exporter never saw. **batch**: how many samples at a time. **nodes**: operators of the graph, of those that it was
+  traced with.
 - **TensorRT-RTX**: size of the engine, built for SM89 without a GPU from the strongly typed graph, for batches of 1 to
   4. The engine has not been run.
 - **scene**, **real scene**: the bundle over a procedural scene and over real images, several tiles each. The figure is
@@ -105,6 +106,7 @@ class Column:
 COLUMNS = (
     Column("ONNX parity", "test_graph_computes_what_torch_computes", "{relative:.0e}"),
     Column("batch", "test_graph_computes_what_torch_computes", "{batches}"),
+    Column("nodes", "test_graph_computes_what_torch_computes", "{nodes}"),
     Column("TensorRT-RTX", "test_builds_for_tensorrt_rtx", "{megabytes:.1f} MB"),
     Column("scene", "test_scene", "{seam:.2f} (tile {tile})", without="samples"),
     Column("real scene", "test_real_scene", "{seam:.2f} ({scene})", without="samples"),

@@ -25,9 +25,9 @@ def zoo(test: str, outcome: str, why: str = "", **properties) -> dict[str, Ran]:
 
 
 def test_a_cell_is_ticked_by_a_test_that_passed_with_its_figure():
-    tests = zoo(PARITY.test, "passed", relative=1.234e-6, batches="1, 4")
+    tests = zoo(PARITY.test, "passed", relative=1.234e-6, batches="1, 4", nodes="90 of 100")
     assert cell(PARITY, "edcstfn", "image", tests) == "✓ 1e-06"
-    assert cell(COLUMNS[1], "edcstfn", "image", tests) == "✓ 1, 4"
+    assert [cell(column, "edcstfn", "image", tests) for column in COLUMNS[1:3]] == ["✓ 1, 4", "✓ 90 of 100"]
     assert cell(PARITY, "dcstfn", "image", tests) == "not run"
 
 
@@ -92,7 +92,7 @@ def test_published_files_belong_to_the_network_that_they_are_named_by(file: str,
 
 
 def test_the_page_has_a_row_for_every_network():
-    text = page(zoo(PARITY.test, "passed", relative=2e-6, batches="1, 4"))
+    text = page(zoo(PARITY.test, "passed", relative=2e-6, batches="1, 4", nodes="90 of 100"))
     rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("|")]
     assert len({len(row) for row in rows}) == 1
     assert [row[0].strip(" `") for row in rows[2:]] == list(networks.names())

@@ -17,8 +17,6 @@ SEAM = 2.0
 
 @pytest.mark.parametrize("name", [name for name, case in zoo.CASES.items() if not case.samples])
 def test_real_scene(name, exports, tmp_path, record_property):
-    if why := zoo.left_out(name):
-        pytest.skip(f"{why}; STF_ZOO=all runs it")
     bundle = exports.bundle(name)
     scene = real_scene(bundle.spec, tmp_path)
     with stf_infer.open(bundle.path, engine="onnxruntime-cpu", threads=2) as model:

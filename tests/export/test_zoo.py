@@ -19,24 +19,20 @@ SAMPLES = [name for name, case in zoo.CASES.items() if case.samples]
 SEAM = 2.0
 
 
-@pytest.fixture(autouse=True)
-def _leave_out(request):
-    name = getattr(request.node, "callspec", None) and request.node.callspec.params.get("name")
-    if name and (why := zoo.left_out(name)):
-        pytest.skip(f"{why}; STF_ZOO=all runs it")
-
-
 def test_every_network_has_a_case():
     assert set(zoo.CASES) == set(networks.names()), "add a small form of the network to tests/zoo_support.py"
 
 
 @pytest.mark.parametrize("name", zoo.CASES)
 def test_graph_computes_what_torch_computes(name, exports, record_property):
-    parity = exports.bundle(name).parity
+    bundle = exports.bundle(name)
+    parity, graph = bundle.parity, bundle.properties["stf:graph"]
+    record_property("nodes", "{nodes} of {nodes_before}".format(**graph))
     record_property("relative", parity["relative"])
     record_property("batches", ", ".join(map(str, parity["batches"])))
     assert tuple(parity["batches"]) == zoo.BATCHES
     assert parity["relative"] <= zoo.CASES[name].parity
+    assert 0 < graph["nodes"] <= graph["nodes_before"]
 
 
 @pytest.mark.parametrize("name", IMAGES)
