@@ -91,11 +91,11 @@ class Job:
             wrong = "; ".join(e["msg"].removeprefix("Value error, ") for e in error.errors())
             raise ContractError("The contract contradicts itself", got=wrong) from error
 
-    def warn_about(self, measured: Measured, rule: TileRule) -> None:
+    def warn_about(self, measured: Measured, rule: TileRule, contract: Contract) -> None:
         """Warn of rasters that do nothing and of tiles that cost much."""
         for role in measured.unused:
             self.warn(f"{role} does not move the output: the network ignores it")
-        if (cost := cost_warning(rule)) is not None:
+        if (cost := cost_warning(rule, contract)) is not None:
             self.warn(cost)
 
     def warn(self, line: str) -> None:

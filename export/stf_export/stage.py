@@ -89,7 +89,7 @@ def finish(
     )
     job.explain(parity)
     seam_figure = _seam(trial.graph, trial.contract, rule)
-    job.warn_about(measured, rule)
+    job.warn_about(measured, rule, contract)
     job.say("writing the bundle")
     inputs = scene_tile(contract, tile)
     bundle_writer.write_description(

@@ -98,22 +98,29 @@ def overlap_cost(rule: TileRule) -> float:
     return cost
 
 
-def cost_warning(rule: TileRule) -> str | None:
-    """A sentence about a tile that wastes more than half of the work, with one that does not; None otherwise."""
+def cost_warning(rule: TileRule, contract: Contract) -> str | None:
+    """A sentence about a tile that wastes more than half of the work, with one that does not; None otherwise.
+
+    Where the network fixes the size, another one is no choice of whoever exports it, and none is named.
+    """
     cost = overlap_cost(rule)
     if cost <= DEAR:
         return None
     side = max(rule.height, rule.width)
     shared = rule.overlap if rule.mode == "blend" else 2 * rule.halo
+    told = (
+        f"a scene costs {cost:.1f} times its pixels: neighbouring tiles of {Shape(rule.height, rule.width)} share "
+        f"{shared} pixels"
+    )
+    if contract.tile.size is not None:
+        other = "; --option tile=N makes it for larger ones" if "tile" in contract.options else ""
+        return f"{told}, which the network fixes{other}"
     better = side
     while True:
         better += rule.stride
         if (better / ((better - shared) // rule.stride * rule.stride)) ** 2 < CHEAP:
             break
-    return (
-        f"a scene costs {cost:.1f} times its pixels: neighbouring tiles of {Shape(rule.height, rule.width)} share "
-        f"{shared} pixels; --tile {better} brings it below {CHEAP}"
-    )
+    return f"{told}; --tile {better} brings it below {CHEAP}"
 
 
 def _overlap(contract: Contract, stride: int, side: int) -> int:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from torch import nn
@@ -18,7 +17,6 @@ from stf_export import exporter, networks
 from stf_export.contract import TileWish
 from stf_export.samplers import Sampler
 from stf_infer.bundle import Bundle
-from stf_infer.engines import open_engine
 from stf_infer.errors import (
     ContractError,
     ExportError,
@@ -252,60 +250,6 @@ def test_tiles_that_behave_otherwise_at_the_exported_size_are_caught(tmp_path):
         stf_export.export_module(LargeTilesDrift(), ONE, tile=320, out=tmp_path / "net.stf")
 
 
-# A halo that is stated ------------------------------------------------------------------------------------------
-
-
-class CoreOnly(nn.Module):
-    """Means over 5 x 5 pixels, and nothing but zeros within 2 pixels of a tile's edges."""
-
-    def forward(self, fine_t1: torch.Tensor) -> torch.Tensor:
-        return nn.functional.pad(nn.functional.avg_pool2d(fine_t1, 5, stride=1), (2, 2, 2, 2))
-
-
-def core_only(halo=2, size=7, **wish):
-    return contract_for({"fine_t1": "fine"}, tile=TileWish(size=size, halo=halo, predicts="core", **wish))
-
-
-def test_a_stated_halo_is_taken_and_checked(tmp_path):
-    """Of a tile of 7 no core could be measured: three pixels are all it predicts."""
-    bundle = stf_export.export_module(CoreOnly(), core_only(), out=tmp_path / "n.stf")
-    tile = bundle.spec.tile
-    assert (tile.mode, tile.stride, tile.halo, tile.predicts) == ("exact", 1, 2, "core")
-    assert bundle.properties["stf:probe"]["reach"] == {}
-    assert bundle.properties["stf:probe"]["seam"] <= 1e-6
-    assert bundle.properties["stf:notes"] == []  # what tiles share is not computed twice
-    fine = np.random.default_rng(0).random((2, 20, 30)).astype(np.float32)
-    with stf_infer.open(bundle.path, engine="onnxruntime-cpu") as model:
-        result = model.fuse(fine_t1=fine).array
-    around = np.pad(fine, ((0, 0), (2, 2), (2, 2)), mode="symmetric")
-    right = nn.functional.avg_pool2d(torch.from_numpy(around), 5, stride=1).numpy()
-    np.testing.assert_allclose(result, right, atol=1e-6)
-
-
-def test_a_stated_halo_that_is_too_small_is_found_out(tmp_path):
-    with pytest.raises(ExportError, match=r"disagree outside of the halo that the contract states \(1\)"):
-        stf_export.export_module(CoreOnly(), core_only(halo=1, size=9), out=tmp_path / "n.stf")
-    assert listing(tmp_path) == []
-
-
-def test_a_stated_stride_that_is_too_small_is_found_out(tmp_path):
-    blocks = OneInput(nn.AvgPool2d(2), nn.Upsample(scale_factor=2))
-    stated = TileWish(size=16, halo=2, stride=2)
-    bundle = stf_export.export_module(
-        blocks, contract_for({"fine_t1": "fine"}, tile=stated), out=tmp_path / "right.stf"
-    )
-    assert (bundle.spec.tile.stride, bundle.spec.tile.predicts) == (2, "tile")
-    wrong = contract_for({"fine_t1": "fine"}, tile=TileWish(size=16, halo=2))
-    with pytest.raises(ExportError, match="Tiles shifted by 1 disagree"):
-        stf_export.export_module(blocks, wrong, out=tmp_path / "wrong.stf")
-
-
-@pytest.mark.parametrize(("size", "stride"), [(5, 1), (8, 4)])
-def test_a_stated_halo_that_leaves_nothing_to_check_is_refused(tmp_path, size, stride):
-    with pytest.raises(TilePlanError, match=f"cores must overlap.*tiles from {4 + stride + 1}"):
-        stf_export.export_module(CoreOnly(), core_only(size=size, stride=stride), out=tmp_path / "n.stf")
-
-
 @pytest.mark.parametrize("package", ["torch", "onnx", "pystac", "onnxruntime"])
 def test_a_missing_package_names_the_extra(tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)  # what makes an import fail
@@ -320,146 +264,6 @@ def test_importing_the_stage_loads_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-# A module by its name -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    folder = tmp_path / "my_networks"
-    folder.mkdir()
-    (folder / "__init__.py").write_text("")
-    (folder / "net.py").write_text(
-        "import torch\n"
-        "class Net(torch.nn.Module):\n"
-        "    def __init__(self, gain=2.0):\n"
-        "        super().__init__()\n"
-        "        self.gain = gain\n"
-        "    def forward(self, fine_t1):\n"
-        "        return fine_t1 * self.gain\n"
-        "ready = Net()\n"
-        "def broken():\n"
-        "    raise ValueError('no data')\n"
-        "def text():\n"
-        "    return 'net'\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    yield folder
-    for name in [n for n in sys.modules if n.startswith("my_networks")]:
-        del sys.modules[name]
-
-
-@pytest.mark.parametrize(
-    ("reference", "options", "gain"), [("Net", {"gain": 3.0}, 3), ("Net", {}, 2), ("ready", {}, 2)]
-)
-def test_modules_are_found_in_the_working_directory(package, tmp_path, reference, options, gain):
-    bundle = stf_export.export_module(
-        f"my_networks.net:{reference}", ONE, tile=32, options=options, out=tmp_path / "net.stf"
-    )
-    inputs, output = bundle.golden()
-    np.testing.assert_allclose(output, gain * inputs["fine_t1"], rtol=1e-6)
-    assert str(tmp_path) not in sys.path
-
-
-@pytest.mark.parametrize(
-    ("reference", "options", "message"),
-    [
-        ("my_networks.net", {}, "package.module:factory"),
-        ("my_networks.none:Net", {}, r"my_networks\.none cannot be imported"),
-        ("my_networks.net:None_", {}, "has no None_"),
-        ("my_networks.net:broken", {}, "failed to make a module.*ValueError: no data"),
-        ("my_networks.net:text", {}, "did not make an nn.Module. Got: str"),
-        ("my_networks.net:Net", {"depth": 3}, "failed to make a module.*depth.*--option"),
-        ("my_networks.net:ready", {"gain": 3}, "takes no options"),
-        ("my_networks.net:__name__", {}, "neither a module nor"),
-    ],
-)
-def test_names_that_lead_nowhere(package, tmp_path, reference, options, message):
-    with pytest.raises(ExportError, match=message):
-        stf_export.export_module(reference, ONE, options=options, out=tmp_path / "net.stf")
-
-
-# An ONNX file -------------------------------------------------------------------------------------------------
-
-
-def blur_graph(path, height="h", width="w", batch="n", pads=(1, 1, 1, 1), shape=None):
-    """A 3 x 3 mean of two bands; ``shape`` is baked into a Reshape at the end."""
-    weight = np.zeros((2, 2, 3, 3), np.float32)
-    weight[0, 0] = weight[1, 1] = 1 / 9
-    nodes = [onnx.helper.make_node("Conv", ["fine_t1", "w"], ["y" if shape else "fine_t2"], pads=list(pads))]
-    weights = [onnx.numpy_helper.from_array(weight, "w")]
-    if shape:
-        nodes.append(onnx.helper.make_node("Reshape", ["y", "s"], ["fine_t2"]))
-        weights.append(onnx.numpy_helper.from_array(np.array(shape, np.int64), "s"))
-    graph = onnx.helper.make_graph(
-        nodes,
-        "blur",
-        [onnx.helper.make_tensor_value_info("fine_t1", 1, [batch, 2, height, width])],
-        [onnx.helper.make_tensor_value_info("fine_t2", 1, [None, 2, None, None])],
-        weights,
-    )
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(model, path)
-    return path
-
-
-def test_a_free_graph_becomes_static_and_is_measured(tmp_path):
-    bundle = stf_export.export_onnx(blur_graph(tmp_path / "m.onnx"), ONE, tile=40, out=tmp_path / "net.stf")
-    tile = bundle.spec.tile
-    assert (tile.height, tile.stride, tile.halo, tile.mode) == (40, 1, 1, "exact")
-    assert bundle.parity["reference"] == "the file as given"
-    assert bundle.parity["batches"] == [1, 4]
-    assert "torch" not in bundle.properties["stf:created"]
-    assert bundle.properties["stf:created"]["opset"] == 17
-    model = onnx.load(bundle.asset("model-fp32"))
-    assert [d.dim_param or d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim] == ["batch", 2, 40, 40]
-    assert all(p.passed for p in prove(bundle) if p.passed is not None)
-
-
-def test_a_static_graph_fixes_the_tile_and_the_batch(tmp_path):
-    path = blur_graph(tmp_path / "m.onnx", height=32, width=64, batch=1)
-    bundle = stf_export.export_onnx(path, ONE, out=tmp_path / "net.stf")
-    assert (bundle.spec.tile.height, bundle.spec.tile.width, bundle.spec.tile.halo) == (32, 64, 1)
-    assert bundle.parity["batches"] == [1]
-    assert bundle.properties["mlm:input"][0]["input"]["shape"] == [1, 2, 32, 64]
-    with pytest.raises(TilePlanError, match=r"one size only. Got: 16 x 16. Allowed: 32 x 64"):
-        stf_export.export_onnx(path, ONE, tile=16, out=tmp_path / "other.stf")
-
-
-@pytest.mark.parametrize("engine", ["onnxruntime-cpu", "openvino-cpu"])
-def test_a_static_batch_serves_any_number_of_tiles(tmp_path, engine):
-    path = blur_graph(tmp_path / "m.onnx", height=32, width=32, batch=1)
-    bundle = stf_export.export_onnx(path, ONE, out=tmp_path / "net.stf")
-    tiles = np.random.default_rng(0).random((5, 2, 32, 32), np.float32)
-    with open_engine(bundle, engine) as opened:
-        assert opened.fixed_batch == 1 or engine == "openvino-cpu"  # OpenVINO takes every batch tile by tile
-        every = opened.infer({"fine_t1": tiles})["fine_t2"]
-        alone = [opened.infer({"fine_t1": tile[None]})["fine_t2"][0] for tile in tiles]
-    np.testing.assert_array_equal(every, np.stack(alone))
-
-
-def test_a_graph_with_a_batch_that_is_free_in_name_only_is_refused(tmp_path):
-    path = blur_graph(tmp_path / "m.onnx", height=32, width=32, shape=(1, 2, 32, 32))
-    with pytest.raises(ParityError, match="free batch axis and fails on a batch"):
-        stf_export.export_onnx(path, ONE, out=tmp_path / "net.stf")
-    assert listing(tmp_path) == ["m.onnx"]
-
-
-def test_a_graph_that_does_not_keep_the_size_is_refused(tmp_path):
-    path = blur_graph(tmp_path / "m.onnx", pads=(0, 0, 0, 0))
-    with pytest.raises(ExportError, match=r"another shape.*30, 30.*2, 32, 32"):
-        stf_export.export_onnx(path, ONE, tile=32, out=tmp_path / "net.stf")
-
-
-def test_a_contract_can_be_a_file(tmp_path):
-    from stf_export.contract_toml import to_toml
-
-    (tmp_path / "c.toml").write_text(to_toml(ONE))
-    bundle = stf_export.export_onnx(
-        blur_graph(tmp_path / "m.onnx"), tmp_path / "c.toml", tile=32, out=tmp_path / "n.stf"
-    )
-    assert bundle.spec.inputs == ONE.inputs
 
 
 # A network of the zoo -----------------------------------------------------------------------------------------

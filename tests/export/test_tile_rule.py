@@ -101,7 +101,7 @@ def test_the_cost_is_that_of_a_large_scene(found):
 
 
 def test_a_dear_tile_is_warned_about_with_the_first_cheap_one():
-    warning = cost_warning(tile_rule(measured(16, 49), FINE, Shape(256, 256)))
+    warning = cost_warning(tile_rule(measured(16, 49), FINE, Shape(256, 256)), FINE)
     assert warning is not None
     assert "costs 3.2 times" in warning
     advised = int(warning.split("--tile ")[1].split()[0])
@@ -110,4 +110,15 @@ def test_a_dear_tile_is_warned_about_with_the_first_cheap_one():
 
 
 def test_a_cheap_tile_is_not():
-    assert cost_warning(tile_rule(measured(1, 5), FINE, Shape(64, 64))) is None
+    assert cost_warning(tile_rule(measured(1, 5), FINE, Shape(64, 64)), FINE) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "told"), [({}, "which the network fixes"), ({"tile": 256}, "--option tile=N makes it for larger ones")]
+)
+def test_no_other_tile_is_advised_where_the_network_fixes_it(options: dict, told: str):
+    contract = with_wish(size=256).model_copy(update={"options": options})
+    warning = cost_warning(tile_rule(measured(16, 49), contract, Shape(256, 256)), contract)
+    assert warning is not None
+    assert warning.endswith(told)
+    assert "--tile" not in warning
