@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prove that an engine computes what a bundle's network computed at export: the golden tile, in and out."""
+"""Prove engines: with the golden tile, which says what a network computed at export, and beside fp32 on tiles."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .accuracy.budget import DEFAULT, Budget
+from .accuracy.gate import Gate, record_of
+from .accuracy.record import Record
 from .engines import Engine, EngineInfo, available, registry, store
 from .engines.opening import Candidate, candidates
 from .errors import EngineError, EngineUnavailableError, StfError
@@ -102,12 +105,13 @@ class Proof:
         version: Version of the backend, or empty.
         precision: What it computed in, or empty.
         batch: Tiles in a call that it was built for, or None where the graph itself was opened.
-        passed: Whether it is within the tolerance; None where the engine is not installed.
+        passed: Whether it is within the tolerance and its budget; None where the engine is not installed.
         max_abs: Largest absolute difference in network values, or None.
         relative: ``max_abs`` over the range of the golden output, or None.
         tolerance: Largest ``relative`` that passes.
         seconds: Time of the tile, compilation not included, or None.
-        reason: Why the engine did not run, or empty.
+        accuracy: Of less than fp32: how far it is from fp32 on the tiles of the bundle, and what it was held to.
+        reason: Why the engine did not run, or what is over its budget, or empty.
     """
 
     engine: str
@@ -119,7 +123,12 @@ class Proof:
     relative: float | None = None
     tolerance: float = TOLERANCE
     seconds: float | None = None
+    accuracy: Record | None = None
     reason: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**vars(self), "accuracy": None if self.accuracy is None else self.accuracy.as_dict()}
 
 
 def prove(
@@ -128,8 +137,9 @@ def prove(
     *,
     threads: int | None = None,
     tolerance: float | None = None,
+    budget: Budget | None = None,
 ) -> list[Proof]:
-    """Run the golden tile through engines and compare.
+    """Run the golden tile through engines, and those of less than fp32 beside fp32 on the tiles of the bundle.
 
     Args:
         bundle: The open bundle.
@@ -137,6 +147,8 @@ def prove(
         threads: CPU threads; None leaves it to the backend.
         tolerance: Largest difference, over the range of the golden output; None takes what each was built with, or
             what is usual for the precision.
+        budget: How far from fp32 engines of less may be; None holds each to what it was built with, and to the default
+            one where nobody has said.
 
     Returns:
         One proof an engine: those that the bundle holds, and the graph itself where a target opens it. An engine
@@ -144,7 +156,7 @@ def prove(
 
     Raises:
         EngineUnavailableError: An engine that was asked for is unknown or not installed, or none is installed at all.
-        AssetError: The golden tile is missing or damaged.
+        AssetError: The golden tile, or the tiles, are missing or damaged.
     """
     listed = {info.name: info for info in available()}
     for name in {str(asset.target) for asset in store.entries(bundle)} - set(listed):
@@ -158,7 +170,19 @@ def prove(
             fix=extras or None,
         )
     bundle.golden()
-    return [proof for info in chosen for proof in _prove(bundle, info, threads, tolerance)]
+    with Gate(bundle, threads) as gate:
+        wish = _Wish(threads, tolerance, budget, gate)
+        return [proof for info in chosen for proof in _prove(bundle, info, wish)]
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What every engine is proven with."""
+
+    threads: int | None
+    tolerance: float | None
+    budget: Budget | None
+    gate: Gate
 
 
 def _known(name: str, listed: dict[str, EngineInfo]) -> EngineInfo:
@@ -178,7 +202,7 @@ def _elsewhere(name: str) -> EngineInfo:
         return EngineInfo(name, usable=False, reason=error.what)
 
 
-def _prove(bundle: Bundle, info: EngineInfo, threads: int | None, tolerance: float | None) -> list[Proof]:
+def _prove(bundle: Bundle, info: EngineInfo, wish: _Wish) -> list[Proof]:
     """Prove everything that there is for a target."""
     if not info.usable:
         built = store.entries(bundle, info.name)
@@ -188,34 +212,43 @@ def _prove(bundle: Bundle, info: EngineInfo, threads: int | None, tolerance: flo
                 for asset in built
             ]
         return [] if info.builds else [Proof(info.name, info.version, reason=info.reason)]
-    return [_prove_one(bundle, info, one, threads, tolerance) for one in _openings(bundle, info)]
+    return [_prove_one(bundle, info, one, wish) for one in _openings(bundle, info)]
 
 
 def _openings(bundle: Bundle, info: EngineInfo) -> list[Candidate | StfError]:
     return list(candidates(bundle, registry.target(info.name), info))
 
 
-def _prove_one(
-    bundle: Bundle, info: EngineInfo, one: Candidate | StfError, threads: int | None, tolerance: float | None
-) -> Proof:
+def _prove_one(bundle: Bundle, info: EngineInfo, one: Candidate | StfError, wish: _Wish) -> Proof:
     if isinstance(one, StfError):
         return Proof(info.name, info.version, passed=False, reason=str(one))
-    allowed = max(one.tolerance, tolerance_in(bundle)) if tolerance is None else tolerance
+    allowed = max(one.tolerance, tolerance_in(bundle)) if wish.tolerance is None else wish.tolerance
     batch = None if one.stored is None else one.stored.key.batch
     try:
-        with one.open(bundle, threads) as engine:
+        with one.open(bundle, wish.threads) as engine:
             found = compare(bundle, engine)
+            accuracy = _accuracy(bundle, one, engine, wish) if one.precision != "fp32" else None
     except EngineError as error:
         _log.debug("%s failed", info.name, exc_info=True)
         return Proof(info.name, info.version, one.precision, batch, passed=False, tolerance=allowed, reason=str(error))
+    over = () if accuracy is None else accuracy.over
     return Proof(
         info.name,
         info.version,
         one.precision,
         batch,
-        passed=bool(found.relative <= allowed),  # not so where it is NaN
+        passed=bool(found.relative <= allowed) and not over,  # not so where it is NaN
         max_abs=found.max_abs,
         relative=found.relative,
         tolerance=allowed,
         seconds=found.seconds,
+        accuracy=accuracy,
+        reason="; ".join(over),
     )
+
+
+def _accuracy(bundle: Bundle, one: Candidate, engine: Engine, wish: _Wish) -> Record:
+    """How far an engine is from fp32 here, and what it is held to."""
+    known = record_of(bundle, one)
+    budget = wish.budget or (DEFAULT if known is None else known.budget)
+    return wish.gate.judge(engine, budget)

@@ -51,6 +51,7 @@ class ToyTarget(Target):
         Option(
             "how", "How it ends.", "well", ("well", "refused", "memory", "killed", "crash", "wrong", "slow", "noisy")
         ),
+        Option("off", "By how many thousandths the first band is too large.", 0),
         Option("level", "Changes nothing but the key.", 0),
         Option("fast", "Changes nothing but the key.", False),
     )
@@ -89,10 +90,14 @@ class ToyTarget(Target):
             os.write(1, b"a backend talks on stdout\n")
             sys.stderr.write("and on stderr\n")
         (job.folder / "half").unlink()
-        (job.folder / FILE).write_text(json.dumps({"factor": 2 if how == "wrong" else 1}))
+        (job.folder / FILE).write_text(json.dumps({"factor": 2 if how == "wrong" else 1, **self._off(job)}))
         (job.folder / "deep").mkdir()
         (job.folder / "deep" / "weights").write_bytes(b"weights")
         return Compiled((FILE, "deep/weights"), {"batch": job.batch})
+
+    @staticmethod
+    def _off(job: Job) -> dict[str, float]:
+        return {"off": job.options["off"] / 1000} if job.options["off"] else {}
 
     def open(self, bundle: Any, stored: Any, precision: str, threads: int | None) -> Engine:
         return ToyEngine(bundle, threads, self.name, stored, precision)
@@ -108,17 +113,20 @@ class ToyEngine(Engine):
         super().__init__(bundle, threads)
 
     def open_impl(self, bundle: Any, threads: int | None) -> None:
-        self.factor = 1
+        self.factor, self.off = 1, 0.0
         if self.stored is not None:
             try:
-                self.factor = json.loads(self.stored.files[0].read_text())["factor"]
+                told = json.loads(self.stored.files[0].read_text())
+                self.factor, self.off = told["factor"], told.get("off", 0.0)
             except ValueError as error:
                 raise EngineError("The toy cannot read its engine", got=error) from error
             self.max_batch = self.stored.settings["batch"]
 
     def infer_impl(self, inputs: Any) -> dict[str, np.ndarray]:
         time.sleep(self.slowness)
-        return {self.spec.output.tensor: (self.factor * add_coarse_change(**inputs)).astype(np.float32)}
+        found = self.factor * add_coarse_change(**inputs)
+        found[:, 0] *= 1 + self.off
+        return {self.spec.output.tensor: found.astype(np.float32)}
 
     def close_impl(self) -> None:
         pass

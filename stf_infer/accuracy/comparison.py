@@ -20,7 +20,6 @@ import numpy as np
 
 from ..errors import EngineError
 from ..metrics.spectral import SpectralAngles
-from ..samples.model import BATCH
 from ..samples.spec import SampleSpec
 from .budget import Budget
 from .tiles import Spec, Tiles
@@ -58,6 +57,13 @@ class Accuracy:
         """The band that is farthest off, and its ``rmse``."""
         number = max(range(len(self.bands)), key=lambda k: (math.isnan(self.rmse[k]), self.rmse[k]))
         return self.bands[number], self.rmse[number]
+
+    def short(self) -> str:
+        """The worst band and the spectral angle, for a person: ``0.2% (red), 0.035 deg``."""
+        band, rmse = self.worst
+        angle = "" if self.sam_deg is None else f", {self.sam_deg:.3g} deg"
+        lost = f", {self.not_finite} not finite" if self.not_finite else ""
+        return f"{percent(rmse)} ({band}){angle}{lost}"
 
     def over(self, budget: Budget) -> tuple[str, ...]:
         """What is over a budget, a line each for a person; empty where nothing is."""
@@ -146,6 +152,8 @@ def compare(spec: Spec, reference: Engine, candidate: Engine, tiles: Tiles) -> A
 
 def _batch(spec: Spec, *engines: Engine) -> int:
     """Tiles in a call that all engines take."""
+    from ..samples.model import BATCH
+
     suits = BATCH if isinstance(spec, SampleSpec) else max(engine.preferred_batch for engine in engines)
     return max(1, min(suits, *(engine.max_batch or suits for engine in engines)))
 

@@ -32,7 +32,19 @@ class Record:
     @property
     def proven(self) -> bool:
         """Whether it was compared and is within a budget that asks for something."""
-        return self.accuracy is not None and self.budget.asks and not self.accuracy.over(self.budget)
+        return self.accuracy is not None and self.budget.asks and not self.over
+
+    @property
+    def over(self) -> tuple[str, ...]:
+        """What is over the budget, a line each; empty too where nothing was compared."""
+        return () if self.accuracy is None else self.accuracy.over(self.budget)
+
+    def told(self) -> str:
+        """What was found, for a person."""
+        if self.accuracy is None:
+            return f"not compared with fp32: {'it could not be run' if self.budget.asks else 'nobody asked for it'}"
+        allowed = f"{self.budget} allowed" if self.budget.asks else "no budget"
+        return f"off fp32 by {self.accuracy.short()}; {allowed}; on {self.accuracy.tiles} {self.accuracy.source} tiles"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as JSON can hold them."""

@@ -23,6 +23,7 @@ VERBS = {
     "check": (".check", "Prove a bundle on this machine."),
     "info": (".info", "Show what a bundle wants and gives."),
     "build": (".build", "Compile an engine into a bundle."),
+    "tiles": (".tiles", "Store tiles of real rasters, to judge engines by."),
     "engines": (".engines", "List the inference backends, or why one is missing."),
     "demo": (".demo", "Fuse a procedural scene with the embedded network."),
     "export": ("stf_export.cli", "Turn a trained network into a bundle (extra: export)."),

@@ -35,6 +35,11 @@ _log = logging.getLogger("stf_infer")
     help="auto: only what is missing or does not fit; always: all the same.",
 )
 @click.option("--tolerance", type=float, help="Largest difference to the golden tile, over its range.")
+@click.option(
+    "--budget",
+    metavar="TEXT",
+    help="How far from fp32 an engine of less may be: rmse=0.5%,sam=0.05deg, or none.  [default: these]",
+)
 @click.option("--remove", is_flag=True, help="Take engines of the target out of the bundle instead.")
 def build(
     bundle: str,
@@ -44,11 +49,13 @@ def build(
     options: tuple[str, ...],
     rebuild: Any,
     tolerance: float | None,
+    budget: str | None,
     remove: bool,
 ) -> Report:
     """Compile the network of NAME.stf for TARGET and store the engine in the bundle. Needs no torch.
 
-    The engine is proven with the golden tile where this machine can run it. Without --target every engine that the
+    The engine is proven with the golden tile where this machine can run it; one of less than fp32 is compared with
+    fp32 on the bundle's tiles, and refused where a band is over the budget. Without --target every engine that the
     bundle holds is brought up to date. After a failure the bundle is what it was before.
     """
     from ..bundle import Bundle
@@ -57,7 +64,7 @@ def build(
 
     opened = Bundle.open(bundle)
     given = _given(options)
-    if target is None and (given or (precision, tile_batch, tolerance) != (None, None, None)):
+    if target is None and (given or any(one is not None for one in (precision, tile_batch, tolerance, budget))):
         raise UsageError("Nothing says what to build for", fix="Give --target; `stf-infer engines` lists them")
     if remove:
         return _removed(opened, target, precision, tile_batch)
@@ -74,11 +81,12 @@ def build(
                     options=given,
                     rebuild=rebuild,
                     tolerance=tolerance,
+                    budget=budget,
                     progress=progress,
                 )
             ]
     data = {"bundle": str(opened.path), "engines": [report.as_dict() for report in reports]}
-    return Report(data, lambda console: _show(console, str(opened.path), reports))
+    return Report(data, lambda console: _show(console, opened, reports))
 
 
 def _removed(bundle: Bundle, target: str | None, precision: str | None, tile_batch: int | None) -> Report:
@@ -145,7 +153,7 @@ class _Progress:
             self._bar.stop()
 
 
-def _show(console: Any, bundle: str, reports: list[BuildReport]) -> None:
+def _show(console: Any, bundle: Bundle, reports: list[BuildReport]) -> None:
     from ..engines.base import milliseconds
 
     if not reports:
@@ -169,4 +177,21 @@ def _show(console: Any, bundle: str, reports: list[BuildReport]) -> None:
             console.print(f"  served by {report.settings['container']}: {report.settings['serve']}", highlight=False)
         else:
             console.print("  not proven: it cannot be run on this machine; run `stf-infer check` where it can")
-    console.print(f"next: stf-infer check {bundle}", highlight=False)
+        if report.accuracy:
+            _show_accuracy(console, bundle, report)
+    console.print(f"next: stf-infer check {bundle.path}", highlight=False)
+
+
+def _show_accuracy(console: Any, bundle: Bundle, report: BuildReport) -> None:
+    """How far an engine is from fp32; where it could not be run, how far its graph is."""
+    from ..accuracy import Record, recorded
+
+    found = Record.from_dict(report.accuracy)
+    of_graph = recorded(bundle).get(report.precision)
+    lines = [f"accuracy: {found.told()}"]
+    if found.accuracy is None and of_graph is not None and of_graph.accuracy is not None:
+        lines.append(f"the {report.precision} network itself: {of_graph.told()}")
+    elif found.accuracy is not None and found.accuracy.source == "procedural":
+        lines.append(f"`stf-infer tiles {bundle.path} ...` stores real tiles to judge by")
+    for line in lines:
+        console.print(f"  {line}", markup=False, highlight=False)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @verb
 @click.argument("bundle", metavar="NAME.stf")
 def info(bundle: str) -> Report:
-    """Show roles, bands or dims, units, tile rule, parity and files of NAME.stf. Files are not verified: `check`."""
+    """Show roles, bands or dims, units, tile rule, parity, accuracy and files of NAME.stf. `check` verifies them."""
     from ..bundle import Bundle
 
     opened = Bundle.open(bundle)
@@ -28,6 +28,7 @@ def info(bundle: str) -> Report:
 
 def _data(bundle: Bundle) -> dict[str, Any]:
     from ..engines.store import batch_of, entries
+    from ._accuracy_info import accuracies
 
     properties = bundle.properties
     return {
@@ -40,6 +41,7 @@ def _data(bundle: Bundle) -> dict[str, Any]:
             {"target": a.target, "precision": a.precision, "batch": batch_of(a), "asset": a.key}
             for a in entries(bundle)
         ],
+        "accuracy": accuracies(bundle),
         "parity": bundle.parity,
         "probe": properties.get("stf:probe", {}),
         "graph": properties.get("stf:graph", {}),
@@ -58,6 +60,7 @@ def _show(console: Any, bundle: Bundle) -> None:
     from rich.table import Table
 
     from ..samples.spec import SampleSpec
+    from ._accuracy_info import accuracy_table
     from ._sample_info import sample_table
 
     spec, data = bundle.spec, _data(bundle)
@@ -77,6 +80,10 @@ def _show(console: Any, bundle: Bundle) -> None:
         facts.add_row(name, escape(words))
     console.print(facts)
     console.print()
+
+    if data["accuracy"]:
+        console.print(accuracy_table(data["accuracy"]))
+        console.print()
 
     files = Table("file", "what", "size", "SHA-256", box=None, pad_edge=False)
     for key, asset in bundle.assets.items():

@@ -11,20 +11,15 @@ from ..errors import UsageError
 from ..spec import KNOWN_ROLES
 from ..storage import CompressName, DTypeName, FormatName
 from ._progress import ProgressLine
-from ._statements import arrays_from, rasters_from, role_options
+from ._statements import arrays_from, rasters_from, role_options, statement_options
 from ._verb import Report, verb
 
 
 @click.command(short_help="Fuse a scene, or samples, with a bundle.")
 @click.argument("bundle", metavar="NAME.stf")
 @role_options
-@click.option("--input", "others", multiple=True, metavar="ROLE=FILE", help="Raster or array of any other role.")
+@statement_options
 @click.option("-o", "--output", metavar="FILE", help="GeoTIFF to write; of samples NetCDF, .npz or .npy.")
-@click.option("--bands", multiple=True, metavar="ROLE=N,N,...", help="Bands to use: numbers from 1, or names.")
-@click.option("--dims", multiple=True, metavar="ROLE=A,B,...", help="Of samples: names of a file's axes, in its order.")
-@click.option("--scale", multiple=True, metavar="[ROLE=]X", help="physical = stored * X + offset.")
-@click.option("--offset", multiple=True, metavar="[ROLE=]X", help="See --scale.")
-@click.option("--nodata", multiple=True, metavar="[ROLE=]X", help="Stored value that is no measurement.")
 @click.option("--aoi", metavar="W,S,E,N|FILE", help="Area in the CRS of fine_t1, or a GeoJSON file.")
 @click.option("--engine", metavar="TARGET", help="Engine to use.  [default: the fastest here, measured once]")
 @click.option("--precision", help="What the engine has to compute in.  [default: any that is built, and fp32]")

@@ -9,17 +9,21 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from ..bundle import GOLDEN, Asset, Bundle
-from ..errors import BundleError, CheckFailedError, EngineError, EngineUnavailableError, UsageError
+from ..bundle import Asset, Bundle
+from ..errors import BundleError, EngineError, EngineUnavailableError, UsageError
 from . import registry, store
 from .host_loop import is_looped
 from .isolation import as_stf_error, compile_apart
 from .key import EngineKey, fixed_batch, graph_of, usual_batch
 from .machine import peak_memory
+from .proving import prove
 from .store import StoredEngine
 from .target import Compiled, Job, Say, Target
+
+if TYPE_CHECKING:
+    from ..accuracy import Budget
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +43,8 @@ class BuildReport:
         seconds: Time of the build, or None where it stood there already and is what would be built again.
         proof: What it made of the golden tile: ``relative`` (largest difference over the output's range),
             ``max_abs``, ``tolerance`` and ``seconds`` a tile; empty where it cannot be run on this machine.
+        accuracy: How far it is from fp32 (:class:`stf_infer.accuracy.Record` as plain values); empty in fp32, and
+            only the budget where it was not compared.
         key: What it was built from and for.
         settings: What the target noted to open it, or to serve it.
     """
@@ -50,6 +56,7 @@ class BuildReport:
     bytes: int
     seconds: float | None
     proof: dict[str, Any]
+    accuracy: dict[str, Any]
     key: EngineKey
     settings: dict[str, Any]
 
@@ -67,6 +74,7 @@ def build(
     options: Mapping[str, Any] | None = None,
     rebuild: Rebuild = "auto",
     tolerance: float | None = None,
+    budget: Budget | str | None = None,
     progress: Say | None = None,
     apart: bool = True,
 ) -> BuildReport:
@@ -81,6 +89,8 @@ def build(
         rebuild: ``auto`` does nothing where the engine stands in the bundle and its key is right; ``always``
             compiles all the same.
         tolerance: Largest difference to the golden tile, over its range; None takes that of the precision.
+        budget: How far an engine of less than fp32 may be from it on the tiles of the bundle: text such as
+            ``rmse=0.5%,sam=0.05deg``, which None stands for, or ``none``, which compares nothing.
         progress: Called with a line at every step, and every ten seconds while one goes on.
         apart: Compile in a process of its own, which alone is lost when memory runs out.
 
@@ -90,8 +100,9 @@ def build(
     Raises:
         EngineUnavailableError: No target of that name, or it cannot be built here; the message says why.
         EngineError: The bundle has no network in that precision, or the backend refuses it.
-        CheckFailedError: The engine does not compute what the network computes.
-        UsageError: An option that the target does not have.
+        CheckFailedError: The engine does not compute what the network computes, or is over its budget.
+        AssetError: The tiles of the bundle are damaged.
+        UsageError: An option that the target does not have, or a budget that cannot be read.
         OutputError: The bundle cannot be written to. After any error it is what it was before.
     """
     if rebuild not in get_args(Rebuild):
@@ -104,14 +115,27 @@ def build(
             fix="Export it with --loop graph to have one engine call a tile, which can be built",
         )
     home = buildable(target)
+    from ..accuracy import Budget
+
+    held_to = Budget.of(budget)
     precision = precision or _usual(home)
     home.check_precision(precision)
     batch = _batch(bundle, home, tile_batch)
     completed = home.complete(options or {})
     key = home.key(bundle, precision, batch, completed)
-    if rebuild == "auto" and (there := _stands(bundle, home, key)):
+    if rebuild == "auto" and (there := _stands(bundle, home, key, held_to)):
         return _report(there, None)
-    return _build(bundle, home, key, completed, tolerance, progress or _log.info, apart)
+    job = _Wish(completed, tolerance, held_to)
+    return _build(bundle, home, key, job, progress or _log.info, apart)
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What somebody wants of an engine besides its key."""
+
+    options: dict[str, Any]
+    tolerance: float | None
+    budget: Budget
 
 
 def buildable(name: str) -> Target:
@@ -145,8 +169,8 @@ def _batch(bundle: Bundle, target: Target, wanted: int | None) -> int:
     return wanted
 
 
-def _stands(bundle: Bundle, target: Target, key: EngineKey) -> StoredEngine | None:
-    """The engine that has this key, if it stands in the bundle unharmed."""
+def _stands(bundle: Bundle, target: Target, key: EngineKey, budget: Budget) -> StoredEngine | None:
+    """The engine that has this key and this budget, if it stands in the bundle unharmed."""
     asset = bundle.assets.get(store.asset_key(target.name, key.label))
     if asset is None:
         return None
@@ -155,15 +179,34 @@ def _stands(bundle: Bundle, target: Target, key: EngineKey) -> StoredEngine | No
     except (BundleError, EngineError) as error:
         _log.info("%s is built again: %s", target.name, error)
         return None
-    return None if target.differences(stored.key, key) else stored
+    if target.differences(stored.key, key):
+        return None
+    if key.precision != "fp32" and (why := _unsure(bundle, target, stored, budget)):
+        _log.info("%s is built again: %s", target.name, why)
+        return None
+    return stored
+
+
+def _unsure(bundle: Bundle, target: Target, stored: StoredEngine, budget: Budget) -> str:
+    """Why what was found of an engine's accuracy is not what would be found now, or empty."""
+    from ..accuracy.gate import references, tiles_hash
+    from ..accuracy.record import Record
+
+    known = Record.from_dict(stored.accuracy) if stored.accuracy else None
+    if known is None or known.budget != budget:
+        return "another budget"
+    if not budget.asks or not target.probe().usable or not references(bundle):
+        return ""
+    if known.accuracy is None:
+        return "it was never compared with fp32"
+    return "" if known.tiles == tiles_hash(bundle) else "it was compared with fp32 on other tiles"
 
 
 def _build(
     bundle: Bundle,
     target: Target,
     key: EngineKey,
-    options: dict[str, Any],
-    tolerance: float | None,
+    wish: _Wish,
     progress: Say,
     apart: bool,
 ) -> BuildReport:
@@ -175,8 +218,9 @@ def _build(
             "target": target.name,
             "precision": key.precision,
             "batch": key.batch,
-            "options": options,
-            "tolerance": tolerance,
+            "options": wish.options,
+            "tolerance": wish.tolerance,
+            "budget": str(wish.budget),
             "folder": str(folder.resolve()),
         }
         done = (compile_apart if apart else compile_here)(request, progress)
@@ -184,7 +228,8 @@ def _build(
         compiled = Compiled(tuple(done["files"]), done["settings"])
         built = {"by": _version(), "at": _now(), "seconds": seconds, "peak_bytes": done["peak_bytes"]}
         progress("storing the engine")
-        stored = store.add(bundle, target.name, key, compiled, folder, proof=done["proof"], built=built)
+        found = {name: done[name] for name in ("proof", "accuracy")}
+        stored = store.add(bundle, target.name, key, compiled, folder, **found, built=built)
     return _report(stored, time.perf_counter() - began)
 
 
@@ -192,58 +237,35 @@ def compile_here(request: Mapping[str, Any], say: Say) -> dict[str, Any]:
     """Compile an engine into a folder and prove it.
 
     Args:
-        request: ``bundle``, ``target``, ``precision``, ``batch``, ``options``, ``tolerance`` and the ``folder`` to
-            write to.
+        request: ``bundle``, ``target``, ``precision``, ``batch``, ``options``, ``tolerance``, ``budget`` and the
+            ``folder`` to write to.
         say: Called with a line at every step.
 
     Returns:
-        ``files``, ``settings``, ``proof`` and ``peak_bytes``, as plain values.
+        ``files``, ``settings``, ``proof``, ``accuracy`` and ``peak_bytes``, as plain values.
 
     Raises:
         EngineError: The backend refuses, or memory runs out.
-        CheckFailedError: The engine does not compute what the network computes.
+        CheckFailedError: The engine does not compute what the network computes, or is over its budget.
     """
+    from ..accuracy import Budget
+
     bundle, target = Bundle.open(request["bundle"]), registry.target(request["target"])
     folder, precision = Path(request["folder"]), request["precision"]
     graph = bundle.asset(graph_of(bundle, precision, target.executed))
     job = Job(bundle, graph, precision, request["batch"], dict(request["options"]), folder, say)
     try:
         compiled = target.compile(job)
-        proof = _prove(bundle, target, job, compiled, request["tolerance"])
+        proof, found = prove(bundle, target, job, compiled, request["tolerance"], Budget.parse(request["budget"]))
     except Exception as error:
         raise as_stf_error(error, target.name) from error
     return {
         "files": list(compiled.files),
         "settings": compiled.settings,
         "proof": proof,
+        "accuracy": found.as_dict() if precision != "fp32" else {},
         "peak_bytes": peak_memory(),
     }
-
-
-def _prove(bundle: Bundle, target: Target, job: Job, compiled: Compiled, tolerance: float | None) -> dict[str, Any]:
-    """Run the golden tile through the engine, where this machine can."""
-    if not target.probe().usable or GOLDEN not in bundle.assets:
-        return {}
-    from .. import golden
-
-    job.say("proving it with the golden tile")
-    key = target.key(bundle, job.precision, job.batch, job.options)
-    files = tuple(job.folder / name for name in compiled.files)
-    fresh = StoredEngine(target.name, key, files, compiled.settings, {}, {}, "")
-    with target.open(bundle, fresh, job.precision, None) as engine:
-        found = golden.compare(bundle, engine)
-    if tolerance is None:
-        tolerance = max(golden.tolerance_of(job.precision), golden.tolerance_in(bundle))
-    if not found.relative <= tolerance:
-        raise CheckFailedError(
-            f"The engine {target.name} in {job.precision} does not compute what the network computes",
-            got=f"a difference of {found.relative:.2g} of the golden output's range",
-            allowed=f"{tolerance:.2g}",
-            fix="Build it in fp32, or state what is good enough with --tolerance"
-            if job.precision != "fp32"
-            else "Build it with another version of the backend",
-        )
-    return {**asdict(found), "tolerance": tolerance}
 
 
 def update(
@@ -277,7 +299,7 @@ def update(
 def build_again(
     bundle: Bundle, asset: Asset, *, rebuild: Rebuild = "auto", progress: Say | None = None, apart: bool = True
 ) -> BuildReport:
-    """Build an engine of a bundle again, as it was built: same precision, batch, options and tolerance.
+    """Build an engine of a bundle again, as it was built: same precision, batch, options, tolerance and budget.
 
     Args:
         bundle: The open bundle.
@@ -302,12 +324,16 @@ def build_again(
 
 
 def _as_built(bundle: Bundle, asset: Asset) -> dict[str, Any]:
-    """The options and tolerance that an engine was built with, or none where its sidecar is lost."""
+    """The options, tolerance and budget that an engine was built with, or none where its sidecar is lost."""
     try:
         stored = store.read(bundle, asset)
     except (BundleError, EngineError):
         return {}
-    return {"options": stored.key.flags, "tolerance": stored.proof.get("tolerance")}
+    return {
+        "options": stored.key.flags,
+        "tolerance": stored.proof.get("tolerance"),
+        "budget": stored.accuracy.get("budget"),
+    }
 
 
 def _report(stored: StoredEngine, seconds: float | None) -> BuildReport:
@@ -320,6 +346,7 @@ def _report(stored: StoredEngine, seconds: float | None) -> BuildReport:
         stored.bytes,
         seconds,
         stored.proof,
+        stored.accuracy,
         key,
         stored.settings,
     )

@@ -128,6 +128,8 @@ def open_engine(
         raise refused[0] if refused else _nothing(bundle, name, precision)
     for error in refused:
         _log.warning("%s", error)
+    if name is None and precision is None:
+        found = _proven(bundle, found)
     return _take(bundle, found, name, threads, tile_batch)
 
 
@@ -143,6 +145,18 @@ def _take(
         engine = fastest(bundle, found, threads, tile_batch)
     _log.info("engine %s %s: %s", engine.name, engine.describe().get("precision", ""), engine.choice)
     return engine
+
+
+def _proven(bundle: Bundle, found: list[Candidate]) -> list[Candidate]:
+    """Those that are known to be as accurate as they have to be; all of them where none is."""
+    from ..accuracy.gate import is_proven
+
+    proven = [one for one in found if is_proven(bundle, one)]
+    for one in found if proven else ():
+        if one not in proven:
+            build = store.command(bundle, one.target.name, one.precision)
+            _log.warning("%s is passed over: how far it is from fp32 is not proven; `%s` finds out", one, build)
+    return proven or found
 
 
 def _usable(name: str) -> tuple[Target, EngineInfo]:
@@ -192,8 +206,9 @@ def candidates(
             if alone or isinstance(one, Candidate):
                 built.add(str(asset.precision))
             yield one
-    wanted = precision or ("fp32" if "fp32" in info.precisions else (info.precisions or ("fp32",))[0])
-    if target.opens_graph and wanted not in built and wanted in info.precisions:
+    for wanted in _graphs(bundle, info, precision):
+        if not target.opens_graph or wanted in built or wanted not in info.precisions:
+            continue
         try:
             graph_of(bundle, wanted, target.executed)
         except EngineError as error:
@@ -201,6 +216,14 @@ def candidates(
                 yield error
         else:
             yield Candidate(target, info.version, wanted, None)
+
+
+def _graphs(bundle: Bundle, info: EngineInfo, precision: str | None) -> list[str]:
+    """Precisions in which graphs are looked at: the one asked for, or the usual one and those that the bundle holds."""
+    if precision is not None:
+        return [precision]
+    usual = "fp32" if "fp32" in info.precisions else (info.precisions or ("fp32",))[0]
+    return list(dict.fromkeys((usual, *bundle.precisions)))
 
 
 def _stored(

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle import SHA256_MULTIHASH, Asset, Bundle, sha256_of
-from ..errors import EngineError
+from ..errors import AssetError, EngineError
 from ..item_file import changing, flush, not_writable, read_item, replace_item
 from .key import EngineKey
 from .target import Compiled
@@ -45,6 +45,7 @@ class StoredEngine:
         files: Its files, verified; the main one first.
         settings: What the target has to know to open it.
         proof: What it made of the golden tile where it was built; empty where it could not be run there.
+        accuracy: How far it is from fp32, as :class:`stf_infer.accuracy.Record` reads it; empty in fp32.
         built: When, by what and in which time.
         asset: Key of its main file in ``item.json``.
     """
@@ -54,6 +55,7 @@ class StoredEngine:
     files: tuple[Path, ...]
     settings: dict[str, Any]
     proof: dict[str, Any]
+    accuracy: dict[str, Any]
     built: dict[str, Any]
     asset: str
 
@@ -98,11 +100,24 @@ def read(bundle: Bundle, asset: Asset) -> StoredEngine:
         major, key = str(data["format"]).split(".")[0], EngineKey.from_dict(data["key"])
         others = [bundle.asset(f"{asset.key}-{number}") for number in range(1, len(data["files"]))]
         settings, proof, built = dict(data["settings"]), dict(data["proof"]), dict(data["built"])
+        accuracy = dict(data.get("accuracy", {}))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EngineError("The sidecar of the engine cannot be read", got=f"{sidecar}: {error!r}", fix=fix) from error
     if major != FORMAT.split(".")[0]:
         raise EngineError("The sidecar of the engine has an unknown format", got=data["format"], allowed="1.x", fix=fix)
-    return StoredEngine(str(asset.target), key, (main, *others), settings, proof, built, asset.key)
+    return StoredEngine(str(asset.target), key, (main, *others), settings, proof, accuracy, built, asset.key)
+
+
+def accuracy_of(bundle: Bundle, asset: Asset) -> dict[str, Any]:
+    """What an engine's sidecar says of its accuracy; empty where it says nothing, or is not there as it was written.
+
+    No other file of the engine is looked at.
+    """
+    try:
+        data = json.loads(bundle.asset(f"{asset.key}-sidecar").read_text(encoding="utf-8"))
+        return dict(data.get("accuracy", {}))
+    except (AssetError, OSError, ValueError, TypeError, AttributeError):
+        return {}
 
 
 def command(bundle: Bundle, target: str | None, precision: str | None = None, batch: int | None = None) -> str:
@@ -155,6 +170,7 @@ def add(
     folder: Path,
     *,
     proof: dict[str, Any],
+    accuracy: dict[str, Any],
     built: dict[str, Any],
 ) -> StoredEngine:
     """Move a compiled engine into its bundle, in place of one with the same target, precision and batch.
@@ -166,6 +182,7 @@ def add(
         compiled: Its files and settings.
         folder: Where the files lie, on the bundle's file system; moved away.
         proof: What it made of the golden tile, or empty.
+        accuracy: How far it is from fp32, or empty.
         built: When, by what and in which time.
 
     Raises:
@@ -179,13 +196,14 @@ def add(
         "files": [{"name": name, "sha256": digest} for name, digest in hashes.items()],
         "settings": compiled.settings,
         "proof": proof,
+        "accuracy": accuracy,
         "built": built,
     }
     try:
         (folder / SIDECAR).write_text(json.dumps(sidecar, indent=2) + "\n", encoding="utf-8")
         for name in (*compiled.files, SIDECAR):
             flush(folder / name)
-        digest = key.digest(*hashes.values(), json.dumps(compiled.settings, sort_keys=True))
+        digest = key.digest(*hashes.values(), json.dumps([compiled.settings, accuracy], sort_keys=True))
         home = bundle.path / FOLDER / target / f"{key.label}-{digest}"
         with changing(bundle):
             placed = _place(folder, home, hashes)

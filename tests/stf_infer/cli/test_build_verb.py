@@ -229,5 +229,5 @@ def test_engines_tells_devices_and_options(folder):
     (engine, _) = data["engines"]
     assert engine["name"] == "toy"
     assert (engine["usable"], engine["builds"], engine["devices"]) == (True, True, ["abacus"])
-    assert [o["name"] for o in engine["options"]] == ["how", "level", "fast"]
+    assert [o["name"] for o in engine["options"]] == ["how", "off", "level", "fast"]
     assert "abacus" in call("engines").stdout

@@ -60,7 +60,7 @@ def put(bundle, plan, *, name="tensorrt-sm87", settings=None, batch=4, **options
     with store.staging(bundle) as folder:
         (folder / "model.plan").write_bytes(plan)
         compiled = Compiled(("model.plan",), settings or {"weights": options.get("weights", "inside")})
-        store.add(bundle, name, key, compiled, folder, proof={}, built={})
+        store.add(bundle, name, key, compiled, folder, proof={}, accuracy={}, built={})
     return target
 
 

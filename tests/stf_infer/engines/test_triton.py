@@ -32,7 +32,7 @@ def put_plan(bundle, *, version="10.9.0.34", batch=16, target="tensorrt-sm87", *
     with store.staging(bundle) as folder:
         (folder / "model.plan").write_bytes(b"a plan")
         compiled = Compiled(("model.plan",), {"weights": flags.get("weights", "inside")})
-        store.add(bundle, target, key, compiled, folder, proof={}, built={})
+        store.add(bundle, target, key, compiled, folder, proof={}, accuracy={}, built={})
 
 
 def test_the_schema_is_strict():
