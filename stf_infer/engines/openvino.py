@@ -11,7 +11,6 @@ import importlib
 import importlib.util
 import io
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -22,8 +21,9 @@ import numpy as np
 
 from ..errors import EngineError
 from .base import Engine, EngineInfo, batches_of, package_version
-from .key import graph_of, usual_batch
+from .key import fixed_batch, graph_of, usual_batch
 from .machine import cores, cpu
+from .openvino_tuning import Compile, fastest
 from .target import Compiled, Job, Option, Target
 
 if TYPE_CHECKING:
@@ -32,12 +32,6 @@ if TYPE_CHECKING:
 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
 _BLOB = "model.blob"
-
-# A number of streams is measured for about this long, and has to be this much better than one stream to be taken:
-# less is noise, and every stream has memory of its own.
-_MEASURE_SECONDS = 0.5
-_WORTH = 0.95
-
 
 _TELEMETRY = "openvino_telemetry"
 
@@ -70,7 +64,8 @@ class OpenVinoTarget(Target):
     options = (
         Option(
             "hint",
-            "latency: one tile as soon as possible; throughput: several at once; measured: what is faster here.",
+            "latency: one tile as soon as possible; throughput: several at once, as many as OpenVINO says; measured: "
+            "what is fastest here.",
             "measured",
             ("measured", "latency", "throughput"),
         ),
@@ -104,31 +99,38 @@ class OpenVinoTarget(Target):
         return replace(info, usable=True, builds=True, devices=devices)
 
     def compile(self, job: Job) -> Compiled:
-        job.say("compiling")
         core = runtime().Core()
-        model = _compile(core, job.graph, job.batch, self.kind, self.config(job.precision, 1, None))
-        blob = _exported(model)
-        streams = self._streams(core, blob, job)
+
+        def compile_for(tiles: int) -> bytes:
+            job.say("compiling")
+            config = self.config(job.precision, 1, None)
+            return _exported(_compile(core, job.graph, tiles, self.kind, config))
+
+        blob, streams = self._tuned(core, compile_for, job)
         (job.folder / _BLOB).write_bytes(blob)
         return Compiled((_BLOB,), {"streams": streams, "cores": cores()})
 
-    def _streams(self, core: Any, blob: bytes, job: Job) -> int:
-        """How many tiles to compute at once: as stated, or what is measured to be fastest."""
+    def _tuned(self, core: Any, compile_for: Compile, job: Job) -> tuple[bytes, int]:
+        """The blob and how many of it run at once: as stated, or what is measured to be fastest."""
         if job.options["streams"]:
-            return int(job.options["streams"])
+            return compile_for(job.batch), int(job.options["streams"])
         if self.kind != "CPU" or job.options["hint"] == "latency":
-            return 1
+            return compile_for(job.batch), 1
         if job.options["hint"] == "throughput":
+            blob = compile_for(job.batch)
             model = core.import_model(io.BytesIO(blob), self.kind, {"PERFORMANCE_HINT": "THROUGHPUT"})
-            return int(model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        best, least = 1, float("inf")
-        for streams in stream_counts(cores()):
-            job.say(f"measuring {streams} tile{'s' * (streams > 1)} at once")
-            model = core.import_model(io.BytesIO(blob), self.kind, self.config(job.precision, streams, None))
-            seconds = _seconds_a_call(model, streams) / streams
-            if seconds < least * (1 if best == streams else _WORTH):
-                best, least = streams, seconds
-        return best
+            return blob, int(model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        best = fastest(
+            core,
+            self.kind,
+            compile_for,
+            lambda streams: self.config(job.precision, streams, None),
+            cores(),
+            job.batch,
+            job.batch == 1 and fixed_batch(job.bundle) is None,
+            job.say,
+        )
+        return best.blob, best.streams
 
     def config(self, precision: str, streams: int, threads: int | None) -> dict[str, Any]:
         """What OpenVINO is told for so many streams."""
@@ -221,17 +223,6 @@ class OpenVinoEngine(Engine):
         }
 
 
-def stream_counts(available: int) -> list[int]:
-    """Numbers of streams worth trying on so many cores: 1, and then by doubling as long as a stream has two cores.
-
-    Every core a stream is the last one, where there are few.
-    """
-    counts = [1]
-    while counts[-1] * 4 <= available:
-        counts.append(counts[-1] * 2)
-    return [*counts, available] if 1 < available <= 8 and available not in counts else counts
-
-
 def _compile(core: Any, graph: Path, batch: int | None, kind: str, config: dict[str, Any]) -> Any:
     """Compile a graph, with every shape static unless the batch is None."""
     try:
@@ -252,26 +243,6 @@ def _exported(model: Any) -> bytes:
     stream = io.BytesIO()
     model.export_model(stream)
     return stream.getvalue()
-
-
-def _seconds_a_call(model: Any, streams: int) -> float:
-    """Least time of as many requests at once as there are streams, over a few calls."""
-    requests = [model.create_infer_request() for _ in range(streams)]
-    feed = {p.any_name: np.full(tuple(p.shape), 0.1, p.element_type.to_dtype()) for p in model.inputs}
-
-    def call() -> float:
-        began = time.perf_counter()
-        for request in requests:
-            request.start_async(feed, share_inputs=True)
-        for request in requests:
-            request.wait()
-        return time.perf_counter() - began
-
-    spent = [call()]  # the first one allocates
-    until = time.perf_counter() + _MEASURE_SECONDS
-    while len(spent) < 3 or time.perf_counter() < until:
-        spent.append(call())
-    return min(spent[1:])
 
 
 @cache

@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 
 from ..bundle import GOLDEN
 from ..errors import EngineError
-from . import machine
+from . import machine, turns
 from .base import Engine, milliseconds
 from .host_loop import is_looped
 
@@ -33,9 +32,6 @@ _log = logging.getLogger(__name__)
 
 # An engine must be this much faster than one that stands before it to be preferred: less is noise.
 _WORTH = 0.95
-
-# Timed calls of an engine: this many, fewer where they take longer than this many seconds together, but two.
-_CALLS, _SECONDS = 5, 1.5
 
 
 def cache_folder() -> Path:
@@ -110,7 +106,8 @@ def _measure_all(
             failure = error
             continue
         try:
-            seconds.append(seconds_a_tile(bundle, engine, tile_batch, one.tolerance))
+            beside = None if kept is None else (kept[1], seconds[kept[0]])
+            seconds.append(seconds_a_tile(bundle, engine, tile_batch, one.tolerance, beside))
             _log.info("%s: %s a tile", one, milliseconds(seconds[-1]))
         except EngineError as error:
             _log.warning("%s fails: %s", one, error)
@@ -133,35 +130,44 @@ def _measure_all(
 
 
 def seconds_a_tile(
-    bundle: Bundle, engine: Engine, tile_batch: int | None = None, tolerance: float | None = None
+    bundle: Bundle,
+    engine: Engine,
+    tile_batch: int | None = None,
+    tolerance: float | None = None,
+    beside: tuple[Engine, float] | None = None,
 ) -> float:
-    """Least time of a tile over a few calls on the golden tile, each with as many tiles as a run would give it.
+    """Time of a tile on the golden tile, in calls with as many tiles as a run would give.
 
     Args:
         bundle: The open bundle.
         engine: The open engine.
         tile_batch: Tiles in a call; None takes what suits the engine.
         tolerance: Largest difference to the golden output, over its range; None does not look.
+        beside: Another open engine and its time of a tile. The two are called in turns, and the time that is given
+            is to be compared with that one; without it the shortest call counts.
 
     Raises:
         EngineError: The engine fails, or gives something else than the golden output: such a one is not fast.
     """
-    inputs, _ = bundle.golden()
-    tiles = tile_batch or engine.preferred_batch
-    feed = {tensor.name: np.repeat(inputs[tensor.role][None], tiles, axis=0) for tensor in bundle.spec.tensors}
+    feed, tiles = _feed(bundle, engine, tile_batch)
     if is_looped(bundle):
         engine.trial(feed)  # one step of many; `check` proves the whole sampling
     else:
         result = engine.infer(feed)[bundle.spec.output.tensor]  # the first call allocates
         if tolerance is not None:
             _check(bundle, engine, result, tolerance)
-    spent: list[float] = []
-    until = time.perf_counter() + _SECONDS
-    while len(spent) < _CALLS and (len(spent) < 2 or time.perf_counter() < until):
-        began = time.perf_counter()
-        engine.trial(feed)
-        spent.append(time.perf_counter() - began)
-    return min(spent) / tiles
+    if beside is None:
+        return turns.least_seconds(lambda: engine.trial(feed)) / tiles
+    other, seconds = beside
+    fed, others = _feed(bundle, other, tile_batch)
+    return seconds * turns.ratio(lambda: other.trial(fed), lambda: engine.trial(feed)) * others / tiles
+
+
+def _feed(bundle: Bundle, engine: Engine, tile_batch: int | None) -> tuple[dict[str, np.ndarray], int]:
+    """The golden tile as often as a run would give tiles to an engine, and how often that is."""
+    inputs, _ = bundle.golden()
+    tiles = tile_batch or engine.preferred_batch
+    return {tensor.name: np.repeat(inputs[tensor.role][None], tiles, axis=0) for tensor in bundle.spec.tensors}, tiles
 
 
 def _check(bundle: Bundle, engine: Engine, result: np.ndarray, allowed: float) -> None:

@@ -190,7 +190,7 @@ def times(monkeypatch):
     def do(**seconds):
         measured = []
 
-        def stated(bundle, engine, tile_batch=None, tolerance=None):
+        def stated(bundle, engine, tile_batch=None, tolerance=None, beside=None):
             measured.append((engine.name, engine.describe()["precision"]))
             value = seconds[f"{engine.name}_{engine.describe()['precision']}".replace("-", "_")]
             if isinstance(value, Exception):
@@ -376,6 +376,25 @@ def test_an_engine_is_measured_with_the_tiles_of_a_run(bundle, monkeypatch):
         selection.seconds_a_tile(bundle, engine, 3)
         assert set(sizes) == {3}
         assert len(sizes) >= 3
+
+
+def test_an_engine_is_measured_in_turns_with_the_fastest_so_far(bundle, monkeypatch):
+    """Each with as many tiles as it is given in a run."""
+    make(bundle)
+    calls = []
+    real = ToyEngine.infer_impl
+    monkeypatch.setattr(
+        ToyEngine,
+        "infer_impl",
+        lambda self, inputs: calls.append((self.stored is None, len(inputs["fine_t1"]))) or real(self, inputs),
+    )
+    monkeypatch.setattr(selection.turns, "seconds", lambda call: call() or 1.0)
+    with open_engine(bundle, "toy") as built, open_engine(bundle, "toy-open") as plain:
+        built.preferred_batch, plain.preferred_batch = 4, 2
+        assert selection.seconds_a_tile(bundle, built, beside=(plain, 0.5)) == 0.5 * 2 / 4
+    first, *timed = calls
+    assert first == (False, 4)
+    assert timed[:4] == [(True, 2), (False, 4), (False, 4), (True, 2)]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from stf_infer import golden
 from stf_infer.bundle import Bundle
 from stf_infer.engines import build, machine, open_engine
 from stf_infer.engines import openvino as backend
+from stf_infer.engines import openvino_tuning as tuning
 from stf_infer.errors import EngineError
 
 if importlib.util.find_spec("openvino") is None:
@@ -106,7 +107,7 @@ def test_a_blob_that_openvino_refuses_is_no_traceback(blur, content):
         open_engine(blur, "openvino-cpu")
 
 
-# Streams -------------------------------------------------------------------------------------------------------------
+# How many tiles at once ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -122,21 +123,38 @@ def test_a_blob_that_openvino_refuses_is_no_traceback(blur, content):
     ],
 )
 def test_what_is_tried(cores, counts):
-    assert backend.stream_counts(cores) == counts
+    assert tuning.stream_counts(cores) == counts
+
+
+@pytest.fixture
+def times(monkeypatch):
+    """Say how long a tile takes by tiles of a batch and streams, and how long a call; any other takes for ever."""
+
+    def do(seconds, call=0.01):
+        def each(setting):
+            tried.append((setting.tiles, setting.streams))
+            return seconds.get(tried[-1], 1e9) * setting.tiles * setting.streams
+
+        tried = []
+        monkeypatch.setattr(tuning.turns, "ratio", lambda one, two: each(two.__self__) / each(one.__self__))
+        monkeypatch.setattr(tuning.turns, "least_seconds", lambda _: call)
+        return tried
+
+    return do
 
 
 @pytest.mark.parametrize(
     ("seconds", "taken"),
     [
         ({1: 1.0, 2: 0.5, 4: 0.6}, 2),
-        ({1: 1.0, 2: 0.97, 4: 0.96}, 1),
+        ({1: 1.0, 2: 0.98, 4: 0.98}, 1),
         ({1: 1.0, 2: 0.9, 4: 0.5}, 4),
         ({1: 0.1, 2: 1, 4: 1}, 1),
     ],
 )
-def test_the_fastest_number_is_taken_if_it_is_worth_it(blur, monkeypatch, seconds, taken):
+def test_the_fastest_number_of_streams_is_taken_if_it_is_worth_it(blur, monkeypatch, times, seconds, taken):
     monkeypatch.setattr(backend, "cores", lambda: 4)
-    monkeypatch.setattr(backend, "_seconds_a_call", lambda model, streams: streams * seconds[streams])
+    times({(1, streams): value for streams, value in seconds.items()})
     build(blur, "openvino-cpu", apart=False)
     with open_engine(blur, "openvino-cpu") as engine:
         assert engine.preferred_batch == taken
@@ -148,22 +166,51 @@ def test_the_fastest_number_is_taken_if_it_is_worth_it(blur, monkeypatch, second
         assert engine.preferred_batch == 1
 
 
+@pytest.mark.parametrize(
+    ("seconds", "call", "taken"),
+    [
+        ({(1, 1): 1.0, (1, 2): 0.8, (2, 2): 0.7, (4, 2): 0.6, (8, 2): 0.5, (16, 2): 0.1}, 0.01, 16),
+        ({(1, 1): 1.0, (1, 2): 0.8, (2, 2): 0.79, (4, 2): 0.1}, 0.01, 2),
+        ({(1, 1): 1.0, (2, 1): 0.5}, 0.01, 2),
+        ({(1, 1): 1.0, (1, 2): 0.8, (2, 2): 0.1}, 1.0, 2),  # a long call has nothing to gain
+    ],
+)
+def test_tiles_go_through_together_where_that_is_faster(blur, monkeypatch, times, seconds, call, taken):
+    monkeypatch.setattr(backend, "cores", lambda: 2)
+    times(seconds, call)
+    build(blur, "openvino-cpu", apart=False)
+    with open_engine(blur, "openvino-cpu") as engine, open_engine(blur, "onnxruntime-cpu") as plain:
+        assert engine.preferred_batch == taken
+        given = tiles(engine, 3)
+        np.testing.assert_allclose(engine.infer(given)["fine_t2"], plain.infer(given)["fine_t2"], atol=1e-6)
+
+
+def test_a_stated_batch_is_taken_as_it_is(blur, monkeypatch, times):
+    monkeypatch.setattr(backend, "cores", lambda: 2)
+    tried = times({(3, 1): 1.0, (3, 2): 0.5, (6, 2): 0.1})
+    build(blur, "openvino-cpu", tile_batch=3, apart=False)
+    assert {count for count, _ in tried} == {3}
+    with open_engine(blur, "openvino-cpu") as engine:
+        assert engine.preferred_batch == 6
+
+
 @pytest.mark.parametrize("hint", ["latency", "throughput"])
 def test_a_hint_measures_nothing(blur, monkeypatch, hint):
-    monkeypatch.setattr(backend, "_seconds_a_call", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(backend, "fastest", lambda *_: pytest.fail("measured"))
     build(blur, "openvino-cpu", options={"hint": hint}, apart=False)
     with open_engine(blur, "openvino-cpu") as engine:
         assert engine.preferred_batch == 1 if hint == "latency" else engine.preferred_batch >= 1
         assert golden.compare(blur, engine).relative < 1e-6
 
 
-def test_streams_are_really_timed(blur, monkeypatch):
-    monkeypatch.setattr(backend, "_MEASURE_SECONDS", 0.0)
+def test_they_are_really_timed(blur, monkeypatch):
+    monkeypatch.setattr(tuning.turns, "_MOST", 3)
     said = []
     build(blur, "openvino-cpu", progress=said.append, apart=False)
     assert "measuring 1 tile at once" in said
+    assert "measuring 2 tiles at once" in said
     with open_engine(blur, "openvino-cpu") as engine:
-        assert engine.preferred_batch in backend.stream_counts(machine.cores())
+        assert engine.preferred_batch in {s * t for s in tuning.stream_counts(machine.cores()) for t in (1, 2, 4, 8)}
 
 
 # Other devices -----------------------------------------------------------------------------------------------------

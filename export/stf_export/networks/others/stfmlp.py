@@ -261,19 +261,14 @@ class _Projection(nn.Module):
 
 
 class _Step(nn.Module):
-    """A perceptron over all pixels of each channel, ``(N, P, C)`` to ``(N, P', C)``.
-
-    The weights multiply from the left, so that nothing has to be transposed.
-    """
+    """A perceptron over all pixels of each channel, ``(N, P, C)`` to ``(N, P', C)``."""
 
     def __init__(self, pixels: int, pixels_out: int) -> None:
         super().__init__()
         self.proj = _Mlp(pixels, pixels_out)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        first, second = self.proj.fc1, self.proj.fc2
-        hidden = functional.gelu(torch.matmul(first.weight, tokens) + first.bias[:, None])
-        return torch.matmul(second.weight, hidden) + second.bias[:, None]
+        return self.proj(tokens.transpose(1, 2)).transpose(1, 2)
 
 
 class _Block(nn.Module):
