@@ -4,6 +4,7 @@
     import stf_export
 
     stf_export.export("dcstfn", weights={"green": "green.hdf5"}, bands=["green"], tile=256, out="NAME.stf")
+    stf_export.reduce("NAME.stf", "fp16", budget="rmse=0.5%,sam=0.05deg")
 
 Importing this package does not import torch; its functions do.
 """
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from . import networks
     from .contract import Contract
     from .exporter import export, export_module, export_onnx
+    from .precision import reduce
     from .samplers import Sampler
 
 _HOME = {
@@ -25,9 +27,10 @@ _HOME = {
     "export_onnx": "exporter",
     "Contract": "contract",
     "Sampler": "samplers",
+    "reduce": "precision",
 }
 
-__all__ = ["Contract", "Sampler", "export", "export_module", "export_onnx", "networks"]
+__all__ = ["Contract", "Sampler", "export", "export_module", "export_onnx", "networks", "reduce"]
 
 
 def __getattr__(name: str) -> Any:

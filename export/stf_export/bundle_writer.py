@@ -86,11 +86,11 @@ def write_description(
 
 
 def _assets(folder: Path) -> dict[str, dict[str, Any]]:
-    encoder = _graph_assets(folder, ENCODER, ENCODER_KEY, "The encoder of the conditions, float32")
+    encoder = graph_assets(folder, ENCODER, ENCODER_KEY, "The encoder of the conditions, float32")
     title = "One step of the network, float32" if encoder else "The network, float32"
     needs = [ENCODER_KEY] if encoder else []
     return {
-        **_graph_assets(folder, MODEL, MODEL_KEY, title, needs, **{"stf:precision": "fp32"}),
+        **graph_assets(folder, MODEL, MODEL_KEY, title, needs, **{"stf:precision": "fp32"}),
         **encoder,
         GOLDEN: make_asset(
             folder / GOLDEN_FILE, "A tile or sample in and out, to prove an engine", "application/zip", ["stf:golden"]
@@ -98,7 +98,7 @@ def _assets(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def _graph_assets(
+def graph_assets(
     folder: Path, name: str, key: str, title: str, needs: Sequence[str] = (), **extra: Any
 ) -> dict[str, dict[str, Any]]:
     """A graph and the weights beside it, as far as they are there."""

@@ -29,6 +29,7 @@ VERBS = {
     "export": ("stf_export.cli", "Turn a trained network into a bundle (extra: export)."),
     "contract": ("stf_export.cli", "Print a template of a contract file."),
     "networks": ("stf_export.cli", "List the networks that can be exported (extra: export)."),
+    "reduce": ("stf_export.cli", "Write a bundle's network in fp16, bf16 or int8 (extra: export)."),
     "steps": ("stf_export.cli", "Measure a diffusion network's steps against quality, or tune them."),
 }
 

@@ -14,6 +14,7 @@ _EXTRAS = {
     "torch": "export",
     "onnx": "export",
     "onnxscript": "export",
+    "networkx": "export",
     "h5py": "export",
     "safetensors": "export",
     "pystac": "export",
