@@ -160,3 +160,67 @@ def noise(seed: int, step: int, y: int, x: int, tile: NDArray[np.float32]) -> No
         x: Scene column of the tile's first pixel; likewise.
         tile: (C, h, w) output; the counter is (channel, row, column, step).
     """
+
+def measure(
+    prediction: NDArray[Any],
+    truth: NDArray[Any],
+    mask: NDArray[Any] | None = None,
+    *,
+    scale_p: Sequence[float] | NDArray[np.float64],
+    offset_p: Sequence[float] | NDArray[np.float64],
+    scale_t: Sequence[float] | NDArray[np.float64],
+    offset_t: Sequence[float] | NDArray[np.float64],
+    first_row: int = 0,
+    first_column: int = 0,
+    pairs: NDArray[np.float64] | None = None,
+    angle_total: NDArray[np.float64] | None = None,
+    angle_counts: NDArray[np.int64] | None = None,
+    counts: NDArray[np.int64] | None = None,
+    bins: tuple[float, float, int] | None = None,
+    errors: NDArray[np.int64] | None = None,
+    indices: Sequence[tuple[Any, ...]] = (),
+    window_totals: NDArray[np.float64] | None = None,
+    window_counts: NDArray[np.int64] | None = None,
+    map: NDArray[np.float32] | None = None,
+    threads: int = 1,
+    kernel: str | None = None,
+) -> None:
+    """Add the partial sums of every wanted figure of two images, in one pass over them.
+
+    A pixel counts where the mask is not 0 and every band of both images is finite. Sums are in float64 and do not
+    depend on ``threads``. What the output arrays hold is added to; an output that is None is not wanted.
+
+    Args:
+        prediction: (C, H, W) of 8 to 32-bit integers, float32 or float64. Pixels of a row are adjacent; rows and bands
+            may lie anywhere, aligned, in native byte order. May be read-only.
+        truth: (C, H, W), likewise; its dtype may be another.
+        mask: (H, W) bool or uint8, pixels of a row adjacent.
+        scale_p: (C,): value = number * scale + offset, of the prediction.
+        offset_p: (C,).
+        scale_t: (C,), of the truth.
+        offset_t: (C,).
+        first_row: Rows above it are seen by windows only.
+        first_column: Columns left of it are seen by windows only.
+        pairs: (C, 11): the sums that :class:`stf_infer.metrics.Moments` names.
+        angle_total: (1,): sum of spectral angles, in radians.
+        angle_counts: (2,): pixels with an angle, and pixels with a spectrum of zeros.
+        counts: (3,): pixels, those masked, those wanted and not finite.
+        bins: Edges and number of the bins of the error.
+        errors: (C, bins + 2): counts below, in the bins, above.
+        indices: At most two of ``(kind, taps, uniform, c1, c2, rows, columns)``: ``ssim`` or ``uqi``, weights along one
+            axis, whether they are equal, constants, and the range of rows and columns in which windows begin.
+        window_totals: (indices, C): sum of each index over its windows.
+        window_counts: (indices,): windows of each index, per band.
+        map: (C, rows, columns): values of the one index, written where a window counts.
+        threads: Threads to work on.
+        kernel: One of :func:`metrics_kernels`; None: the fastest.
+    """
+
+def merge_pairs(into: NDArray[np.float64], other: NDArray[np.float64]) -> None:
+    """Add the pixels of (C, 11) sums of pairs to others, in place."""
+
+def metrics_kernels() -> list[str]:
+    """Instruction sets of the inner loops of :func:`measure` that run on this machine, the fastest first."""
+
+def read_words(words: NDArray[np.uint64], threads: int) -> int:
+    """Sum of words, on several threads: what any pass over them costs at least. For benchmarks."""

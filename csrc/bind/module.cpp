@@ -6,6 +6,7 @@
 #include <array>
 
 #include "bind/arrays.h"
+#include "bind/bindings.h"
 #include "blend/blend.h"
 #include "fill/fill.h"
 #include "gather/gather.h"
@@ -222,4 +223,5 @@ PYBIND11_MODULE(_core, m) {
     STF_FOR_EACH_STORED_TYPE(STF_BIND_OUTPUT)
 #undef STF_BIND_OUTPUT
     stf::bind::bind_noise(m);
+    stf::bind::bind_metrics(m);
 }

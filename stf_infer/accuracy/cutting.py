@@ -20,7 +20,7 @@ from .tiles import Spec, Tiles, most_tiles
 if TYPE_CHECKING:
     from ..scene import Scene
 
-COUNT = 8
+COUNT, SAMPLES = 8, 256  # where nobody says how many
 
 # A tile is taken where at least this part of its core is valid: the rest is filled, as in a run.
 _VALID = 0.5
@@ -33,13 +33,13 @@ _LEVELS = 2**12
 
 
 def cut_tiles(
-    bundle: Bundle | str | Path, *, count: int = COUNT, seed: int = 0, any_ratio: bool = False, **rasters: Any
+    bundle: Bundle | str | Path, *, count: int | None = None, seed: int = 0, any_ratio: bool = False, **rasters: Any
 ) -> Tiles:
     """Cut tiles out of rasters and store them in a bundle: what its reduced engines are compared with fp32 on.
 
     Args:
         bundle: The bundle, or its folder.
-        count: How many tiles, or samples; fewer where they are large or the scene holds fewer.
+        count: How many; None takes 8 tiles, or 256 samples. Fewer where they are large or the scene holds fewer.
         seed: Another seed takes other tiles.
         any_ratio: Accept coarse rasters whose pixel size does not fit the contract's ratio.
         **rasters: One raster a role, or one array, as for :meth:`stf_infer.Model.fuse`.
@@ -61,13 +61,13 @@ def cut_tiles(
 
 
 def cut(
-    source: Any, rasters: Mapping[str, Any], *, count: int = COUNT, seed: int = 0, any_ratio: bool = False
+    source: Any, rasters: Mapping[str, Any], *, count: int | None = None, seed: int = 0, any_ratio: bool = False
 ) -> Tiles:
     """Cut tiles out of rasters, or take samples out of arrays; see :func:`cut_tiles`.
 
-    Tiles are those that a run would see. They lie far from each other, where the coarse images changed most, and are
-    valid: whole, or by half at least where the scene has no better ones. Values are rounded to 12 bits of their span.
-    Reads a part of the scene twice.
+    Tiles are those that a run would see. They lie at least half a tile from each other, where the coarse images changed
+    most, and are valid: whole, or by half at least where the scene has no better ones. Values are rounded to 12 bits of
+    their span. Reads a part of the scene twice.
 
     Args:
         source: The contract, or what has one: a bundle, a model.
@@ -76,9 +76,11 @@ def cut(
         seed: As there.
         any_ratio: As there.
     """
+    spec: Spec = source if isinstance(source, (ModelSpec, SampleSpec)) else source.spec
+    if count is None:
+        count = SAMPLES if isinstance(spec, SampleSpec) else COUNT
     if count < 1:
         raise UsageError("The number of tiles cannot be used", got=count, allowed="1 or more")
-    spec: Spec = source if isinstance(source, (ModelSpec, SampleSpec)) else source.spec
     count = most_tiles(spec, count)
     tiles = (
         _cut_samples(spec, rasters, count, seed)
@@ -130,9 +132,12 @@ def _choose(scene: Scene, count: int, seed: int) -> list[Tile]:
     # What another seed takes is as good, or nearly.
     appeal = changed / len(looks) * (1 - 0.5 * np.random.default_rng(seed).random(len(looks)))
     taken = [int(np.argmax(appeal))]
-    while len(taken) < min(count, len(looks)):
-        apart = np.min([((places - places[one]) ** 2).sum(1) for one in taken], axis=0)
-        taken.append(int(np.argmax(apart * appeal)))
+    near = min(plan.tile.height, plan.tile.width) / 2  # tiles that share more than half show nothing new
+    while len(taken) < count:
+        apart = np.min([np.hypot(*(places - places[one]).T) for one in taken], axis=0)
+        if apart.max() < near:
+            break
+        taken.append(int(np.argmax(np.where(apart < near, 0, apart * apart * appeal))))
     return [looks[number][0] for number in sorted(taken)]
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.argument("bundle", metavar="NAME.stf")
 @role_options
 @statement_options
-@click.option("--count", type=int, default=8, show_default=True, help="How many; fewer where they are large.")
+@click.option("--count", type=int, help="How many; fewer where they are large.  [default: 8, or 256 samples]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed takes other tiles.")
 @click.option("--any-ratio", is_flag=True, help="Accept coarse pixels that do not fit the contract's ratio.")
 @verb
@@ -33,7 +33,7 @@ def tiles(
     scale: tuple[str, ...],
     offset: tuple[str, ...],
     nodata: tuple[str, ...],
-    count: int,
+    count: int | None,
     seed: int,
     any_ratio: bool,
     **paths: Any,

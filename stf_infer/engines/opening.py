@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from ..errors import AssetError, EngineError, EngineUnavailableError, OutputError, StfError, UsageError
+from ..errors import AssetError, EngineError, EngineUnavailableError, StfError, UsageError
 from . import registry, store
 from .base import Engine, EngineInfo
 from .host_loop import HostLoop, is_looped
@@ -238,7 +238,7 @@ def _stored(
             return error
         try:
             stored = _rebuilt(bundle, target, asset, error)
-        except (EngineError, OutputError) as failed:
+        except StfError as failed:
             return failed
     if target.bounded and tile_batch is not None and tile_batch > stored.key.batch:
         return EngineError(

@@ -87,15 +87,6 @@ def stored_mask(*images: np.ndarray) -> np.ndarray | None:
     return ~hidden
 
 
-def usable_pixels(prediction: np.ndarray, truth: np.ndarray, wanted: np.ndarray | None) -> np.ndarray:
-    """Pixels ``(H, W)`` that are wanted and finite in every band of both images ``(C, H, W)``."""
-    usable = np.isfinite(prediction).all(axis=0)
-    usable &= np.isfinite(truth).all(axis=0)
-    if wanted is not None:
-        usable &= wanted
-    return usable
-
-
 def positive(value: Any, label: str, *, fix: str) -> float:
     """A finite number above zero.
 
@@ -141,6 +132,35 @@ def as_ratio(value: Any) -> float:
             fix=f"Did you mean {1 / ratio:g}?",
         )
     return ratio
+
+
+def as_threads(value: Any) -> int | None:
+    """A number of threads, or None for one a core.
+
+    Raises:
+        MetricError: It is no whole number above zero.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise MetricError("The number of threads cannot be used", got=repr(value), allowed="1 or more, or None")
+    return int(value)
+
+
+def as_context(value: Any) -> tuple[int, int]:
+    """Rows and columns of context.
+
+    Raises:
+        MetricError: It is no pair of whole numbers that are not below zero.
+    """
+    try:
+        rows, columns = value
+        whole = int(rows) == rows >= 0 and int(columns) == columns >= 0
+    except (TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise MetricError("The context cannot be used", got=repr(value), allowed="(rows, columns), each 0 or more")
+    return int(rows), int(columns)
 
 
 def as_band_names(bands: Sequence[str] | None, count: int) -> tuple[str, ...]:

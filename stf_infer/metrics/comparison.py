@@ -17,6 +17,7 @@ from .evaluate import Evaluation
 from .rasters import SceneRows, bind_bands, require_same_grid, require_same_unit
 from .report import MetricReport, cell, heading, plain_table
 from .ssim import WindowName
+from .stream import Scaling
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,7 +27,7 @@ RATIO_TAG = "STF_RATIO"
 
 # Rows that are read and held at once; blocks of the files may be lower, and are read whole up to this.
 _MOST_ROWS = 512
-# Rows that are turned into physical values at once.
+# Rows that are read at least.
 _ROWS_AT_ONCE = 64
 # GDAL keeps decoded blocks up to this many MB; its default is a share of the machine's memory.
 _CACHE_MB = 256
@@ -155,8 +156,9 @@ def compare(
                 ratio=coarse_to_fine,
                 window=window,
                 window_size=window_size,
+                scaling=(Scaling(*scene.scaling), Scaling(*target.scaling)),
             )
-            for _ in measured
+            for scene in measured
         ]
         evaluations[0].check_height(target.shape.height)
         _measure(target, measured, chosen, evaluations, progress)
@@ -194,10 +196,7 @@ def _measure(
         if mask is not None:
             numbers, usable = mask.read(start, stop)
             valid &= usable & (numbers[0] != 0) & np.isfinite(numbers[0])
-        for first in range(0, stop - start, _ROWS_AT_ONCE):
-            rows = slice(first, first + _ROWS_AT_ONCE)
-            values = [s.physical(n[:, rows]) for s, n in zip((truth, *measured), stored, strict=True)]
-            _add(evaluations, values[0], values[1:], valid[rows])
+        _add(evaluations, stored[0], stored[1:], valid)
         if progress is not None:
             progress(stop, height)
 
@@ -206,6 +205,9 @@ def _add(
     evaluations: Sequence[Evaluation], truth: np.ndarray, measured: Sequence[np.ndarray], valid: np.ndarray
 ) -> None:
     """Each raster leaves out what any other raster cannot serve, and finds its own values that are not finite."""
+    if len(measured) == 1:
+        evaluations[0].update(measured[0], truth, valid)
+        return
     finite = [np.isfinite(values).all(axis=0) for values in measured]
     for i, evaluation in enumerate(evaluations):
         use = valid.copy()

@@ -51,6 +51,17 @@ def mae(moments: Moments) -> Figures:
     return per_band, float(per_band.mean())
 
 
+def aad(moments: Moments) -> Figures:
+    """Average absolute difference: the name that many papers of the field give to :func:`mae`, in units of the data.
+
+    Per band: AAD_b = sum |d| / n. Pooled: over all bands' values. Where a paper means the absolute value of the mean
+    difference, take that of :func:`bias`.
+    Source: Zhu, Chen, Gao, Chen and Masek (2010), Remote Sens. Environ. 114:2610-2623 (there beside the average
+    difference, which is the bias); review, Table 6, describes MAE by these words.
+    """
+    return mae(moments)
+
+
 def bias(moments: Moments) -> Figures:
     """Mean error, in units of the data; above zero where the prediction is too high.
 
@@ -94,7 +105,8 @@ def cc(moments: Moments) -> Figures:
     Per band: CC_b = sum (p - mean p)(t - mean t) / sqrt(sum (p - mean p)^2 sum (t - mean t)^2). Pooled: mean
     over the bands where it is defined; correlating all bands' values at once would mostly measure that bands
     differ in brightness. NaN where either image is constant in the band. Source: Pearson (1895), Proc. R.
-    Soc. Lond. 58:240-242; review, Table 6 (PCC).
+    Soc. Lond. 58:240-242; review, Table 6 (there PCC; a report
+    holds it under both names).
     """
     spread = np.sqrt(moments.deviation_prediction) * np.sqrt(moments.deviation_truth)
     per_band = np.clip(divide(moments.codeviation, spread), -1, 1)

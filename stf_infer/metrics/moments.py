@@ -8,10 +8,18 @@ exact.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from .. import _core
 from ..errors import MetricError
-from .checks import as_pair, as_use, usable_pixels
+from .checks import as_pair, as_use
+
+
+def _column(place: int) -> Any:
+    """One of the sums of every band, ``(C,)``: a view."""
+    return property(lambda moments: moments.sums[:, place])
 
 
 class Moments:
@@ -22,12 +30,15 @@ class Moments:
     digits where the mean is large against the spread (land surface temperature in kelvin). A constant band
     has a deviation of exactly zero, however it is split.
 
-    Every pixel counts in all bands or in none, so one count serves all bands.
+    Every pixel counts in all bands or in none, so one count serves all bands. Sums run in float64, some thousand
+    pixels at a time about a value of theirs, and parts are merged in a fixed order: the number of threads does not
+    change a bit.
 
     Args:
         bands: Number of bands C.
 
     Attributes:
+        sums: float64 ``(C, 11)``: the sums below, in their order.
         count: Pixels n.
         mean_prediction: Mean of the predictions, ``(C,)``.
         mean_truth: Mean of the truth, ``(C,)``.
@@ -41,25 +52,32 @@ class Moments:
         maximum_truth: Largest truth, ``(C,)``; -inf without pixels.
     """
 
+    mean_prediction = _column(1)
+    mean_truth = _column(2)
+    deviation_prediction = _column(3)
+    deviation_truth = _column(4)
+    codeviation = _column(5)
+    error = _column(6)
+    absolute_error = _column(7)
+    squared_error = _column(8)
+    minimum_truth = _column(9)
+    maximum_truth = _column(10)
+
     def __init__(self, bands: int) -> None:
         if bands < 1:
             raise MetricError("Moments need at least one band", got=bands)
-        self.count = 0
-        self.mean_prediction = np.zeros(bands)
-        self.mean_truth = np.zeros(bands)
-        self.deviation_prediction = np.zeros(bands)
-        self.deviation_truth = np.zeros(bands)
-        self.codeviation = np.zeros(bands)
-        self.error = np.zeros(bands)
-        self.absolute_error = np.zeros(bands)
-        self.squared_error = np.zeros(bands)
-        self.minimum_truth = np.full(bands, np.inf)
-        self.maximum_truth = np.full(bands, -np.inf)
+        self.sums = np.zeros((bands, 11))
+        self.sums[:, 9], self.sums[:, 10] = np.inf, -np.inf
 
     @property
     def bands(self) -> int:
         """Number of bands C."""
-        return len(self.error)
+        return len(self.sums)
+
+    @property
+    def count(self) -> int:
+        """Pixels n: the same in every band."""
+        return int(self.sums[0, 0])
 
     def update(self, prediction: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -> None:
         """Add pixels of images.
@@ -72,38 +90,17 @@ class Moments:
         Raises:
             MetricError: Shapes or the number of bands do not fit.
         """
+        from .stream import Stream, Sums
+
         prediction, truth = as_pair(prediction, truth)
         if len(prediction) != self.bands:
             raise MetricError("The number of bands changed", got=len(prediction), allowed=self.bands)
-        wanted = as_use(mask, prediction.shape[1:])
-        p, t = np.asarray(prediction, np.float64), np.asarray(truth, np.float64)
-        usable = usable_pixels(p, t, wanted)
-        self.add(p[:, usable], t[:, usable])
+        Stream(self.bands, Sums(moments=self)).update(prediction, truth, as_use(mask, prediction.shape[1:]))
 
     def add(self, prediction: np.ndarray, truth: np.ndarray) -> None:
-        """Add pixels that are known to be finite: float64 ``(C, N)`` each; N may be 0."""
-        if prediction.shape[1] == 0:
-            return
-        self.merge(self._of(prediction, truth))
-
-    @classmethod
-    def _of(cls, prediction: np.ndarray, truth: np.ndarray) -> Moments:
-        out = cls(len(prediction))
-        out.count = prediction.shape[1]
-        # A value near the top of float64 overflows when squared; Evaluation refuses the result by name.
-        with np.errstate(over="ignore", invalid="ignore"):
-            for b, (p, t) in enumerate(zip(prediction, truth, strict=True)):
-                out.mean_prediction[b], dp = _centred(p)
-                out.mean_truth[b], dt = _centred(t)
-                out.deviation_prediction[b] = _dot(dp, dp)
-                out.deviation_truth[b] = _dot(dt, dt)
-                out.codeviation[b] = _dot(dp, dt)
-                error = p - t
-                out.error[b] = error.sum()
-                out.squared_error[b] = _dot(error, error)
-                out.absolute_error[b] = np.abs(error, out=error).sum()
-                out.minimum_truth[b], out.maximum_truth[b] = t.min(), t.max()
-        return out
+        """Add pixels that stand in a row: ``(C, N)`` each; N may be 0."""
+        if prediction.shape[1]:
+            self.update(prediction[:, None], truth[:, None])
 
     def merge(self, other: Moments) -> Moments:
         """Add the pixels of other moments to these; returns self.
@@ -115,37 +112,5 @@ class Moments:
             raise MetricError(
                 "Moments of different numbers of bands cannot be merged", got=other.bands, allowed=self.bands
             )
-        if other.count == 0:
-            return self
-        count = self.count + other.count
-        share = other.count / count
-        weight = self.count * share
-        with np.errstate(over="ignore", invalid="ignore"):
-            step_p = other.mean_prediction - self.mean_prediction
-            step_t = other.mean_truth - self.mean_truth
-            self.deviation_prediction += other.deviation_prediction + weight * step_p * step_p
-            self.deviation_truth += other.deviation_truth + weight * step_t * step_t
-            self.codeviation += other.codeviation + weight * step_p * step_t
-            self.mean_prediction += share * step_p
-            self.mean_truth += share * step_t
-            self.error += other.error
-            self.absolute_error += other.absolute_error
-            self.squared_error += other.squared_error
-        np.minimum(self.minimum_truth, other.minimum_truth, out=self.minimum_truth)
-        np.maximum(self.maximum_truth, other.maximum_truth, out=self.maximum_truth)
-        self.count = count
+        _core.merge_pairs(self.sums, other.sums)
         return self
-
-
-def _centred(values: np.ndarray) -> tuple[float, np.ndarray]:
-    """Mean and deviations of a vector; the deviations of a constant are exactly zero."""
-    first = values[0]
-    deviation = values - first
-    step = deviation.mean()
-    deviation -= step
-    return float(first + step), deviation
-
-
-def _dot(a: np.ndarray, b: np.ndarray) -> float:
-    """Sum of products, in this thread: BLAS would start threads of its own, which spin where cores are shared."""
-    return float(np.einsum("n,n->", a, b))

@@ -153,15 +153,6 @@ class SceneRows:
             valid &= (stored != nodata).all(axis=0)
         return stored, valid
 
-    def physical(self, stored: np.ndarray) -> np.ndarray:
-        """Physical values, float64 ``(C, R, W)``."""
-        scales, offsets = self.scaling
-        values = stored.astype(np.float64)
-        if self.is_scaled:
-            values *= scales[:, None, None]
-            values += offsets[:, None, None]
-        return values
-
 
 def bind_bands(prediction: SceneRows, others: Sequence[SceneRows]) -> tuple[str, ...]:
     """Make every raster read the bands of the prediction, in its order; returns their names.

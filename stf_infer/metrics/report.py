@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from .errors import ErrorHistogram
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -17,9 +19,11 @@ HEADINGS: dict[str, tuple[str, bool | None, str]] = {
     "rmse": ("RMSE", True, ".4g"),
     "mae": ("MAE", True, ".4g"),
     "bias": ("bias", None, ".3g"),
+    "aad": ("AAD", True, ".4g"),
     "mse": ("MSE", True, ".4g"),
     "nrmse": ("NRMSE", True, ".4g"),
     "cc": ("CC", False, ".4f"),
+    "pcc": ("PCC", False, ".4f"),
     "r2": ("R2", False, ".4f"),
     "psnr": ("PSNR", False, ".2f"),
     "ssim": ("SSIM", False, ".4f"),
@@ -95,11 +99,13 @@ class MetricReport:
 
     Attributes:
         bands: Band names, in order.
-        per_band: Band name: metric name: figure. Metrics: ``rmse mae bias mse nrmse cc r2 psnr ssim uqi``.
+        per_band: Band name: metric name: figure. Metrics: ``rmse mae bias aad mse nrmse cc pcc r2
+            psnr ssim uqi``.
         pooled: Metric name: figure of all bands together; also ``sam_deg sam_rad ergas``.
         counts: Pixels behind the figures.
         settings: What the figures depend on besides the pixels.
         notes: Why a figure is undefined (NaN) or infinite, or what an average leaves out.
+        errors: Histogram of the error, where bins were stated.
     """
 
     bands: tuple[str, ...]
@@ -108,6 +114,7 @@ class MetricReport:
     counts: Counts
     settings: Settings
     notes: tuple[str, ...] = ()
+    errors: ErrorHistogram | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain values. NaN and infinities stay what they are; JSON has to write them as null."""
@@ -118,6 +125,7 @@ class MetricReport:
             "counts": {**asdict(self.counts), "excluded": self.counts.excluded},
             "settings": asdict(self.settings),
             "notes": list(self.notes),
+            "errors": None if self.errors is None else self.errors.as_dict(self.bands),
         }
 
     def render(self, console: Console, *, title: str = "Prediction against truth") -> None:

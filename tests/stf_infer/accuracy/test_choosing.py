@@ -26,7 +26,7 @@ BAD = replace(GOOD, rmse=(0.001, 0.2))
 def reduced_is_faster(monkeypatch):
     """What is not fp32 takes half the time."""
 
-    def stated(bundle, engine, tile_batch=None, tolerance=None):
+    def stated(bundle, engine, *_):
         return 1.0 if engine.describe()["precision"] == "fp32" else 0.5
 
     monkeypatch.setattr(selection, "seconds_a_tile", stated)

@@ -81,6 +81,15 @@ def test_a_scene_without_data_is_refused(role, as_nodata):
         cut(make_spec(32), given)
 
 
+def test_tiles_that_nearly_cover_each_other_are_not_taken_both():
+    """The last tile of a scene is shifted back."""
+    found = cut(make_spec(32), rasters(72))  # origins 0, 32, 40 along each axis
+    places = np.array(found.origins)
+    apart = np.hypot(*(places[:, None] - places[None]).transpose(2, 0, 1))
+    assert len(found) == 4
+    assert apart[~np.eye(4, dtype=bool)].min() >= 16
+
+
 def test_a_scene_smaller_than_a_tile_gives_one():
     found = cut(make_spec(64), rasters(32))
     assert found.origins == ((0, 0),)
@@ -108,6 +117,24 @@ def test_tiles_of_files_are_stored_with_the_names_of_the_files(tmp_path):
     again = tiles_of(Bundle.open(folder))
     assert (again.labels, again.origins, again.source) == (found.labels, found.origins, "real")
     np.testing.assert_array_equal(again.inputs["fine_t1"], found.inputs["fine_t1"])
+
+
+def test_the_first_tile_is_taken_out_of_real_images(tmp_path):
+    """Landsat 7 over Pennsylvania: what is stored is the scene's own numbers, to 12 bits."""
+    import rasterio
+
+    from real_scenes import real_scene
+
+    spec = make_spec(32, bands=("red", "nir"), ratio=4, halo=2)
+    scene = real_scene(spec, tmp_path)
+    found = cut(spec, scene.rasters, count=2)
+    assert len(found) == 2
+    raster = scene.rasters["fine_t1"]
+    with rasterio.open(raster.data) as source:
+        stored = source.read(list(raster.bands)).astype(np.float32)
+    (y, x) = found.origins[0]
+    right = stored[:, y : y + 32, x : x + 32] * raster.scale
+    assert np.abs(found.inputs["fine_t1"][0] - right).max() <= np.ptp(found.inputs["fine_t1"]) / 2**12
 
 
 def test_large_tiles_are_fewer(monkeypatch):

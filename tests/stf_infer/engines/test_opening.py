@@ -11,7 +11,7 @@ import pytest
 
 from handmade_bundle import edit_item, make_bundle
 from stf_infer.bundle import Bundle
-from stf_infer.engines import build, open_engine, registry, selection, store
+from stf_infer.engines import build, building, open_engine, registry, selection, store
 from stf_infer.errors import EngineError, OutputError, UsageError
 from toy_backend import ToyEngine, ToyTarget
 
@@ -111,6 +111,17 @@ def test_a_rebuild_that_fails_is_told(bundle, monkeypatch):
     monkeypatch.setattr(store, "staging", fails)
     with pytest.raises(OutputError, match="cannot be written to"):
         open_engine(bundle, "toy", rebuild="auto")
+
+
+def test_a_rebuild_that_is_not_accurate_enough_makes_way(bundle, monkeypatch, caplog):
+    """On this device it is farther from fp32 than its budget allows."""
+    make(bundle, precision="bf16", options={"off": 2})
+    monkeypatch.setenv("TOY_DEVICE", "slide rule")
+    monkeypatch.setattr(ToyTarget, "_off", staticmethod(lambda job: {"off": 0.02}))
+    monkeypatch.setattr(building, "compile_apart", building.compile_here)
+    with open_engine(bundle, rebuild="auto") as engine:
+        assert engine.name == "toy-open"
+    assert "farther from fp32 than its budget allows" in caplog.text
 
 
 def test_another_one_is_taken_where_none_was_asked_for(bundle, monkeypatch, caplog):

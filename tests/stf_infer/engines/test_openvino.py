@@ -73,6 +73,8 @@ def test_bf16_is_computed_where_it_is_asked_for(blur, built):
         report = make(blur, precision="bf16")
         assert report.key.onnx == make(blur).key.onnx
         assert 0 < report.proof["relative"] < report.proof["tolerance"]
+        assert all(0 < rmse <= 0.005 for rmse in report.accuracy["rmse"])
+        assert 0 < report.accuracy["sam_deg"] <= 0.05
     for precision in ("bf16", "fp32"):
         with open_engine(blur, "openvino-cpu", precision=precision) as engine:
             assert engine.describe()["precision"] == precision

@@ -335,7 +335,7 @@ def test_low_scenes_are_refused_before_they_are_read(scene):
 
 def test_memory_does_not_grow_with_height(scene):
     def peak(height: int) -> int:
-        rows = np.resize(scene.truth.astype("float32"), (3, height, 50))
+        rows = np.resize(scene.truth.astype("float32"), (3, height, 500))
         p = scene.write(f"p{height}.tif", rows, tiled=True, blockxsize=64, blockysize=64)
         del rows
         tracemalloc.start()

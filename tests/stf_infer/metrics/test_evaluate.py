@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import pickle
 import subprocess
 import sys
 import tracemalloc
@@ -166,6 +168,106 @@ def test_tall_scenes_are_worked_on_in_blocks_with_the_same_figures():
     np.testing.assert_allclose(all_figures(evaluation.report()), all_figures(report), rtol=1e-10)
 
 
+LAYOUTS = {
+    "bytes swapped": lambda x: x.astype(x.dtype.newbyteorder()),
+    "bands last": lambda x: np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, -1)), -1, 0),
+    "columns turned": lambda x: np.ascontiguousarray(x[:, :, ::-1])[:, :, ::-1],
+    "cut out": lambda x: np.pad(x, 3)[3:-3, 3:-3, 3:-3],
+    "misaligned": lambda x: np.frombuffer(b"_" + x.tobytes(), x.dtype, x.size, 1).reshape(x.shape),
+    "Fortran order": np.asfortranarray,
+}
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32", "float64"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_no_layout_changes_a_figure(layout, dtype):
+    p, t = ((100 * x).astype(dtype) for x in pair(12))
+    turned = LAYOUTS[layout](p)
+    turned.flags.writeable = False
+    np.testing.assert_array_equal(turned, p)
+    known = {"data_range": 100, "ratio": 16}
+    assert all_figures(evaluate(turned, t, **known)) == all_figures(evaluate(p, t, **known))
+
+
+@given(
+    rows=st.lists(st.integers(1, 47), max_size=3),
+    columns=st.lists(st.integers(1, 52), max_size=3),
+    window=st.sampled_from([("gaussian", 11), ("uniform", 7), ("gaussian", 5)]),
+    order=st.randoms(use_true_random=False),
+)
+@settings(max_examples=40, deadline=None)
+def test_tiles_in_any_order_merge_to_the_figures_of_the_scene(rows, columns, window, order):
+    p, t = pair(13, (2, 48, 53))
+    mask = np.random.default_rng(13).random((48, 53)) > 0.002
+    p[1, 30, 30] = np.nan
+    options = {**KNOWN, "window": window[0], "window_size": window[1], "error_bins": (-0.1, 0.1, 10)}
+    reach = max(window[1], 8) - 1
+    parts = []
+    for (top, bottom), (left, right) in itertools.product(
+        pairwise(sorted({0, 48, *rows})), pairwise(sorted({0, 53, *columns}))
+    ):
+        above, beside = min(reach, top), min(reach, left)
+        if right - left + beside < window[1]:
+            return  # narrower than a window, which is refused
+        tile = np.s_[..., top - above : bottom, left - beside : right]
+        part = Evaluation(2, right - left + beside, context=(above, beside), **options)
+        for row in range(0, bottom - top + above, 9):
+            part.update(p[tile][:, row : row + 9], t[tile][:, row : row + 9], mask[tile][row : row + 9])
+        parts.append(pickle.loads(pickle.dumps(part)))
+    while len(parts) > 1:
+        order.shuffle(parts)
+        parts.append(parts.pop().merge(parts.pop()))
+    whole, merged = evaluate(p, t, mask, **options), parts[0].report()
+    assert merged.counts == whole.counts
+    np.testing.assert_array_equal(merged.errors.counts, whole.errors.counts)
+    np.testing.assert_allclose(all_figures(merged), all_figures(whole), rtol=1e-10)
+
+
+def test_parts_without_context_lose_the_windows_between_them():
+    p, t = pair(14)
+    upper, lower = Evaluation(3, 31, **KNOWN), Evaluation(3, 31, **KNOWN)
+    upper.update(p[:, :12], t[:, :12])
+    lower.update(p[:, 12:], t[:, 12:])
+    report = upper.merge(lower).report()
+    assert report.counts.ssim_windows == 2 * 2 * 21
+    assert report.counts.valid == 24 * 31
+    assert report.pooled["rmse"] == pytest.approx(evaluate(p, t, **KNOWN).pooled["rmse"], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"data_range": 2.0}, {"ratio": 8}, {"window": "uniform"}, {"error_bins": (0, 1, 3)}, {"window": None}]
+)
+def test_other_settings_are_not_merged(changed):
+    with pytest.raises(MetricError, match="cannot be merged"):
+        Evaluation(2, 13, **KNOWN).merge(Evaluation(2, 13, **{**KNOWN, **changed}))
+    with pytest.raises(MetricError, match="cannot be merged"):
+        Evaluation(2, 13, **KNOWN).merge(Evaluation(3, 13, **KNOWN))
+
+
+def test_errors_are_counted_in_stated_bins():
+    p, t = pair(15)
+    p[0, 0, 0], p[0, 0, 1], p[1, 5, 5] = t[0, 0, 0] + 0.5, t[0, 0, 1] - 0.7, np.nan
+    report = evaluate(p, t, **KNOWN, error_bins=(-0.2, 0.2, 16), bands=["a", "b", "c"])
+    use = np.isfinite(p).all(axis=0)
+    for band, counts in enumerate(report.errors.inside):
+        expected, edges = np.histogram((p - t)[band][use], 16, (-0.2, 0.2))
+        np.testing.assert_array_equal(counts, expected)
+        np.testing.assert_allclose(report.errors.edges, edges)
+    assert report.errors.counts.sum() == 3 * use.sum()
+    assert report.errors.above[0] >= 1
+    assert report.errors.below[0] >= 1
+    data = report.as_dict()["errors"]
+    assert data["counts"]["pooled"] == report.errors.inside.sum(axis=0).tolist()
+    assert data["below"]["a"] == report.errors.below[0]
+    assert evaluate(p, t, **KNOWN).as_dict()["errors"] is None
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_threads_do_not_change_a_figure(threads):
+    p, t = pair(16, (2, 140, 550))
+    assert all_figures(evaluate(p, t, **KNOWN, threads=threads)) == all_figures(evaluate(p, t, **KNOWN))
+
+
 def test_memory_does_not_grow_with_height():
     def peak(height: int) -> int:
         p, t = (x.astype(np.float32) for x in pair(7, (2, height, 256)))
@@ -269,6 +371,12 @@ BAD = {
     "window name": ((P, P), {"window": "box"}, "Got: 'box'"),
     "band count": ((P, P), {"bands": ["red"]}, r"Got: 1 \(red\)\. Allowed: 2 names"),
     "band names": ((P, P), {"bands": ["red", "red"]}, "Got: red, red"),
+    "threads zero": ((P, P), {"threads": 0}, "Got: 0"),
+    "threads text": ((P, P), {"threads": "all"}, "Got: 'all'"),
+    "bins turned": ((P, P), {"error_bins": (1, -1, 5)}, r"Got: \(1, -1, 5\)"),
+    "no bins": ((P, P), {"error_bins": (-1, 1, 0)}, r"Got: \(-1, 1, 0\)"),
+    "half a bin": ((P, P), {"error_bins": (-1, 1, 1.5)}, r"1\.5"),
+    "bins without edges": ((P, P), {"error_bins": 10}, "Got: 10"),
     "overflow": ((P * 1e200, P), {}, "too large to square"),
 }
 
@@ -279,6 +387,12 @@ def test_bad_input_is_refused_with_its_value(case):
     with pytest.raises(MetricError, match=message) as caught:
         evaluate(*arrays, **{**KNOWN, **changed})
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("context", [(-1, 0), (0, 1.5), 3, None])
+def test_context_is_two_whole_numbers(context):
+    with pytest.raises(MetricError, match="context"):
+        Evaluation(2, 13, **KNOWN, context=context)
 
 
 def test_rows_of_another_shape_are_refused():

@@ -14,7 +14,7 @@ from rich.console import Console
 from stf_infer.metrics import MetricReport, evaluate
 from stf_infer.metrics.report import HEADINGS
 
-PER_BAND = {"rmse", "mae", "bias", "mse", "nrmse", "cc", "r2", "psnr", "ssim", "uqi"}
+PER_BAND = {"rmse", "mae", "aad", "bias", "mse", "nrmse", "cc", "pcc", "r2", "psnr", "ssim", "uqi"}
 
 
 @pytest.fixture

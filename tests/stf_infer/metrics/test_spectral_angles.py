@@ -48,6 +48,7 @@ def test_zero_vectors_are_left_out_and_counted():
 def test_nothing_to_average_is_undefined():
     assert math.isnan(SpectralAngles().radians)
     assert math.isnan(angles([[0.0], [0.0]], [[1.0], [1.0]]).degrees)
+    assert math.isnan(angles(np.empty((2, 0)), np.empty((2, 0))).degrees)
 
 
 def test_merging_is_adding():

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metrics_oracle import all_inside, box_smooth, gaussian_smooth
 from stf_infer.errors import MetricError
 from stf_infer.metrics.ssim import DEFAULT_SIZE, UQI_SIZE, WINDOWS, Window, ssim, uqi
-from stf_infer.metrics.windows import all_inside, box_smooth, gaussian_smooth
+from stf_infer.metrics.stream import Stream, Sums
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -54,8 +55,9 @@ def pair(seed=0, shape=(2, 17, 23)):
 def run(windowed, p, t, usable=None, cuts=()):
     usable = np.ones(p.shape[1:], bool) if usable is None else usable
     edges = sorted({0, p.shape[1], *cuts})
+    stream = Stream(len(p), Sums(windowed=[windowed]))
     for start, stop in pairwise(edges):
-        windowed.update(p[:, start:stop], t[:, start:stop], usable[start:stop])
+        stream.update(p[:, start:stop], t[:, start:stop], usable[start:stop])
     return windowed
 
 

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// The angle between two vectors from the lengths of their difference and their sum.
+#pragma once
+
+#include "stf/simd.h"
+
+namespace stf::STF_TARGET {
+
+// Angle in radians between u and v of equal length, from apart = |u - v|^2 and along = |u + v|^2, which are not both
+// zero: 2 atan(sqrt(apart / along)).
+//
+// W. Kahan, "How futile are mindless assessments of roundoff in floating-point computation?", 2006, section on mangled
+// angles. atan(z) / z is a polynomial in z^2 on [0, 1] (minimax for the relative error, which is below 2^-54; found by
+// the exchange method of Remez); beyond, atan(z) = pi / 2 - atan(1 / z).
+template <class V>
+STF_HD V angle_between(V apart, V along) {
+    constexpr double pi = 3.14159265358979323846;
+    constexpr double coefficients[] = {
+        0.99999999999999997292,   -0.33333333333331111325,   0.19999999999696315375,    -0.14285714269196316545,
+        0.11111110634355228571,   -0.09090900647623367075,   0.076922076087519353384,   -0.066658258534897549973,
+        0.058771423515379621131,  -0.052386340402284572866,  0.046722879597375416355,   -0.040890777234939573191,
+        0.034008739061723644399,  -0.02575116501772444453,   0.016904059263733585883,   -0.0091303304719019064234,
+        0.0038271500483178569095, -0.0011535851524343688887, 0.00022068742784579743661, -0.000020018629272034211805};
+    constexpr int terms = sizeof coefficients / sizeof coefficients[0];
+    const V square = lesser(apart, along) / greater(apart, along);
+    V even = broadcast<V>(coefficients[terms - 2]), odd = broadcast<V>(coefficients[terms - 1]);
+    // Even and odd terms apart: two short chains of dependent operations instead of a long one.
+    const V fourth = square * square;
+    STF_UNROLL
+    for (int k = terms - 4; k >= 0; k -= 2) {
+        even = multiply_add(even, fourth, broadcast<V>(coefficients[k]));
+        odd = multiply_add(odd, fourth, broadcast<V>(coefficients[k + 1]));
+    }
+    const V angle = 2.0 * (square_root(square) * multiply_add(odd, square, even));
+    return along < apart ? pi - angle : angle;
+}
+
+}  // namespace stf::STF_TARGET

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// Loops over pixels that are known to count, in parts that lie in the cache.
+#pragma once
+
+#include "metrics/angle.h"
+#include "metrics/kernel.h"
+#include "stf/simd.h"
+
+namespace stf::STF_TARGET {
+
+// Sums of one lane, of values less a shift.
+template <class V>
+struct PairLanes {
+    V p{}, t{}, pp{}, tt{}, pt{}, error{}, absolute_error{}, squared_error{};
+    V least_t, greatest_t;
+
+    STF_HD void add(V p_raw, V t_raw, double shift_p, double shift_t) {
+        const V dp = p_raw - shift_p, dt = t_raw - shift_t, difference = p_raw - t_raw;
+        p += dp;
+        t += dt;
+        pp = multiply_add(dp, dp, pp);
+        tt = multiply_add(dt, dt, tt);
+        pt = multiply_add(dp, dt, pt);
+        error += difference;
+        absolute_error += stf::STF_TARGET::absolute(difference);
+        squared_error = multiply_add(difference, difference, squared_error);
+        least_t = lesser(t_raw, least_t);
+        greatest_t = greater(t_raw, greatest_t);
+    }
+};
+
+// Variances are taken about a value of the data: the median of three, which is near to them all whatever one of them
+// is, and is the value itself where all are the same.
+template <class T>
+STF_HD void add_pairs(const T* STF_RESTRICT p, const T* STF_RESTRICT t, Index n, PairSums& sums) {
+    if (n == 0) return;
+    const Index middle = n / 2, last = n - 1;
+    const double shift_p =
+        median(static_cast<double>(p[0]), static_cast<double>(p[middle]), static_cast<double>(p[last]));
+    const double shift_t =
+        median(static_cast<double>(t[0]), static_cast<double>(t[middle]), static_cast<double>(t[last]));
+    PairLanes<Vector> wide;
+    wide.least_t = wide.greatest_t = broadcast<Vector>(shift_t);
+    PairLanes<double> rest;
+    rest.least_t = rest.greatest_t = shift_t;
+    Index i = 0;
+    for (; i + lanes <= n; i += lanes) wide.add(load<Vector>(p + i), load<Vector>(t + i), shift_p, shift_t);
+    for (; i < n; ++i) rest.add(static_cast<double>(p[i]), static_cast<double>(t[i]), shift_p, shift_t);
+
+    const double count = static_cast<double>(n);
+    const double sum_p = sum_of(wide.p) + rest.p, sum_t = sum_of(wide.t) + rest.t;
+    const double mean_p = sum_p / count, mean_t = sum_t / count;
+    PairSums part;
+    part.count = count;
+    part.mean_p = shift_p + mean_p;
+    part.mean_t = shift_t + mean_t;
+    part.deviation_p = greater(sum_of(wide.pp) + rest.pp - sum_p * mean_p, 0.0);
+    part.deviation_t = greater(sum_of(wide.tt) + rest.tt - sum_t * mean_t, 0.0);
+    part.codeviation = sum_of(wide.pt) + rest.pt - sum_p * mean_t;
+    part.error = sum_of(wide.error) + rest.error;
+    part.absolute_error = sum_of(wide.absolute_error) + rest.absolute_error;
+    part.squared_error = sum_of(wide.squared_error) + rest.squared_error;
+    part.least_t = lesser(least_of(wide.least_t), rest.least_t);
+    part.greatest_t = greater(greatest_of(wide.greatest_t), rest.greatest_t);
+    merge(sums, part);
+}
+
+// Angles of `lanes_of<V>` pixels from `i` on, 0 where a spectrum is zero; `directed` is 1 where none is.
+template <class V, class T>
+STF_HD V angles_at(const T* const* p, const T* const* t, Index bands, Index i, V& directed) {
+    V pp{}, tt{};
+    for (Index b = 0; b < bands; ++b) {
+        const V x = load<V>(p[b] + i), y = load<V>(t[b] + i);
+        pp = multiply_add(x, x, pp);
+        tt = multiply_add(y, y, tt);
+    }
+    const V zero{}, one = V{} + 1.0;
+    const V known = pp > 0.0 ? (tt > 0.0 ? one : zero) : zero;
+    // The truth is brought to the length of the prediction; an angle does not see it.
+    const V stretch = square_root((known > 0.0 ? pp : one) / (known > 0.0 ? tt : one));
+    V apart{}, along{};
+    for (Index b = 0; b < bands; ++b) {
+        const V x = load<V>(p[b] + i), y = load<V>(t[b] + i);
+        const V less = multiply_add(-stretch, y, x), more = multiply_add(stretch, y, x);
+        apart = multiply_add(less, less, apart);
+        along = multiply_add(more, more, along);
+    }
+    directed = known;
+    const V angle = angle_between<V>(known > 0.0 ? apart : zero, known > 0.0 ? along : one);
+    return angle;
+}
+
+template <class T>
+STF_HD void add_angles(const T* const* p, const T* const* t, Index bands, Index n, AngleSums& sums) {
+    Vector wide{}, wide_directed{};
+    double rest = 0, rest_directed = 0;
+    Index i = 0;
+    for (; i + lanes <= n; i += lanes) {
+        Vector directed;
+        wide += angles_at<Vector>(p, t, bands, i, directed);
+        wide_directed += directed;
+    }
+    for (; i < n; ++i) {
+        double directed;
+        rest += angles_at<double>(p, t, bands, i, directed);
+        rest_directed += directed;
+    }
+    const auto found = static_cast<std::int64_t>(sum_of(wide_directed) + rest_directed);
+    sums.total += sum_of(wide) + rest;
+    sums.pixels += found;
+    sums.zero_vectors += n - found;
+}
+
+// Counts below `low`, in the bins, and above `high`.
+template <class T>
+STF_HD void add_errors(const T* STF_RESTRICT p, const T* STF_RESTRICT t, Index n, const ErrorBins& bins,
+                       std::int64_t* STF_RESTRICT counts) {
+    constexpr Index part = 256;
+    std::int32_t place[part];
+    const double width = (bins.high - bins.low) / static_cast<double>(bins.count);
+    const double last = static_cast<double>(bins.count - 1), beyond = static_cast<double>(bins.count + 1);
+    for (Index begin = 0; begin < n; begin += part) {
+        const Index size = n - begin < part ? n - begin : part;
+        for (Index i = 0; i < size; ++i) {
+            const double error = static_cast<double>(p[begin + i]) - static_cast<double>(t[begin + i]);
+            const double bin = lesser(greater((error - bins.low) / width, 0.0), last) + 1.0;
+            const double inside = error > bins.high ? beyond : bin;
+            place[i] = static_cast<std::int32_t>(error < bins.low ? 0.0 : inside);
+        }
+        for (Index i = 0; i < size; ++i) ++counts[place[i]];
+    }
+}
+
+}  // namespace stf::STF_TARGET
