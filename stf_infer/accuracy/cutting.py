@@ -65,9 +65,9 @@ def cut(
 ) -> Tiles:
     """Cut tiles out of rasters, or take samples out of arrays; see :func:`cut_tiles`.
 
-    Tiles are those that a run would see. They lie at least half a tile from each other, where the coarse images changed
-    most, and are valid: whole, or by half at least where the scene has no better ones. Values are rounded to 12 bits of
-    their span. Reads a part of the scene twice.
+    Tiles are those that a run would see. They lie more than a quarter of a tile from each other, where the coarse images
+    changed most, and are valid: whole, or by half at least where the scene has no better ones. Values are rounded to 12
+    bits of their span. Reads a part of the scene twice.
 
     Args:
         source: The contract, or what has one: a bundle, a model.
@@ -132,12 +132,12 @@ def _choose(scene: Scene, count: int, seed: int) -> list[Tile]:
     # What another seed takes is as good, or nearly.
     appeal = changed / len(looks) * (1 - 0.5 * np.random.default_rng(seed).random(len(looks)))
     taken = [int(np.argmax(appeal))]
-    near = min(plan.tile.height, plan.tile.width) / 2  # tiles that share more than half show nothing new
+    near = min(plan.tile.height, plan.tile.width) / 4  # tiles that are nearly the same show nothing new
     while len(taken) < count:
         apart = np.min([np.hypot(*(places - places[one]).T) for one in taken], axis=0)
-        if apart.max() < near:
+        if apart.max() <= near:
             break
-        taken.append(int(np.argmax(np.where(apart < near, 0, apart * apart * appeal))))
+        taken.append(int(np.argmax(np.where(apart <= near, 0, apart**2 * appeal))))
     return [looks[number][0] for number in sorted(taken)]
 
 

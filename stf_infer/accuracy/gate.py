@@ -112,12 +112,12 @@ def hold(bundle: Bundle, engine: Engine, precision: str, budget: Budget, say: Ca
     if precision == "fp32" or not budget.asks:
         return Record(budget)
     with Gate(bundle) as gate:
-        say(f"comparing it with fp32 on {gate.tiles.told()} tiles")
+        say(f"comparing it with fp32 on {gate.tiles.told()}")
         found = gate.judge(engine, budget)
     if found.over:
         raise CheckFailedError(
             f"The engine {engine.name} in {precision} is farther from fp32 than its budget allows",
-            got=f"{'; '.join(found.over)}; on {gate.tiles.told()} tiles",
+            got=f"{'; '.join(found.over)}; on {gate.tiles.told()}",
             allowed=str(budget),
             fix=how_to_mend(bundle, found),
         )

@@ -70,9 +70,10 @@ def scene_rasters(spec: ModelSpec, tiles: int, seed: int) -> dict[str, Any]:
 
 
 def _side(rule: TileRule, size: int, tiles: int, ratio: int) -> int:
-    """Pixels of a scene along one axis that so many tiles cover, as whole coarse pixels."""
+    """Pixels of a scene along one axis that hold so many tiles, at least half a tile apart, in whole coarse pixels."""
     axis = TileAxis(size, size, rule.stride, rule.halo, rule.mode, rule.overlap, rule.predicts)
-    return ceil_to(size + (tiles - 1) * max(axis.step, rule.stride), ratio)
+    apart = ceil_to(-(-size // 2), max(axis.step, rule.stride))
+    return ceil_to(size + (tiles - 1) * apart, ratio)
 
 
 def _date_share(role: str) -> float:

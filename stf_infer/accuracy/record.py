@@ -11,6 +11,7 @@ from ..errors import BundleError
 from ..item_file import changing, read_item, replace_item
 from .budget import Budget
 from .comparison import Accuracy
+from .tiles import counted
 
 PROPERTY = "stf:accuracy"
 
@@ -44,7 +45,9 @@ class Record:
         if self.accuracy is None:
             return f"not compared with fp32: {'it could not be run' if self.budget.asks else 'nobody asked for it'}"
         allowed = f"{self.budget} allowed" if self.budget.asks else "no budget"
-        return f"off fp32 by {self.accuracy.short()}; {allowed}; on {self.accuracy.tiles} {self.accuracy.source} tiles"
+        return (
+            f"off fp32 by {self.accuracy.short()}; {allowed}; on {counted(self.accuracy.tiles, self.accuracy.source)}"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as JSON can hold them."""

@@ -98,13 +98,18 @@ class Tiles:
 
     def told(self) -> str:
         """How many there are and where they come from, for a person."""
-        return f"{len(self)} {self.source}"
+        return counted(len(self), self.source)
 
 
 def _stored(spec: Spec) -> list[Tensor]:
     """The inputs that tiles hold: all but noise."""
     drawn = () if isinstance(spec, SampleSpec) else tuple(one.role for one in spec.noises)
     return [tensor for tensor in spec.tensors if tensor.role not in drawn]
+
+
+def counted(number: int, source: str) -> str:
+    """``4 real tiles``."""
+    return f"{number} {source} tile{'s' * (number != 1)}"
 
 
 def most_tiles(spec: Spec, wanted: int) -> int:

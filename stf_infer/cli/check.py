@@ -102,9 +102,10 @@ def _accuracy_words(found: Record | None) -> tuple[str, str]:
 
 
 def _tiles_words(bundle: Bundle, proofs: list[Proof]) -> str:
+    from ..accuracy.tiles import counted
+
     found = next((p.accuracy.accuracy for p in proofs if p.accuracy and p.accuracy.accuracy), None)
     if found is None:
         return "nothing: no engine here opens the network in fp32"
-    if found.source == "real":
-        return f"{found.tiles} real tiles"
-    return f"{found.tiles} procedural tiles; `stf-infer tiles {bundle.path} ...` stores real ones"
+    words = counted(found.tiles, found.source)
+    return words if found.source == "real" else f"{words}; `stf-infer tiles {bundle.path} ...` stores real ones"
