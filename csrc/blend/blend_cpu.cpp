@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cmath>
-#include <limits>
-#include <type_traits>
 
 #include "blend/blend.h"
+#include "blend/elements.h"
 
 namespace stf {
 
@@ -23,19 +22,6 @@ Range support(const float* weight, Index size, Index origin, Index length) {
     return range;
 }
 
-template <class T>
-T stored_value(float value, T nodata) {
-    if constexpr (std::is_floating_point_v<T>) {
-        return value;
-    } else {
-        constexpr auto lowest = static_cast<float>(std::numeric_limits<T>::lowest());
-        constexpr auto highest = static_cast<float>(std::numeric_limits<T>::max());
-        const auto rounded = static_cast<T>(std::nearbyint(std::min(std::max(value, lowest), highest)));
-        if (rounded != nodata) return rounded;
-        return static_cast<T>(nodata == std::numeric_limits<T>::max() ? nodata - 1 : nodata + 1);
-    }
-}
-
 }  // namespace
 
 void blend(const float* tile, Index tile_rows, Index tile_columns, Index y, Index x, const float* row_weight,
@@ -48,7 +34,7 @@ void blend(const float* tile, Index tile_rows, Index tile_columns, Index y, Inde
             const float* in = tile + (c * tile_rows + i) * tile_columns;
             float* out = sums + (c * shape.rows + top + i) * shape.columns + x;
             const float weight = row_weight[i];
-            for (Index j = columns.begin; j < columns.end; ++j) out[j] += weight * column_weight[j] * in[j];
+            for (Index j = columns.begin; j < columns.end; ++j) out[j] += weighted(weight, column_weight[j], in[j]);
         }
     }
 }
@@ -61,10 +47,9 @@ Index finalise(const float* sums, const std::uint8_t* valid, Index channels, Ind
         const float* in = sums + c * pixels;
         T* out = stored + c * pixels;
         for (Index p = 0; p < pixels; ++p) {
-            const float value = std::min(std::max(in[p] * scale[c] + offset[c], low), high);
             const bool wanted = valid == nullptr || valid[p], finite = std::isfinite(in[p]);
             not_finite += wanted && !finite;
-            out[p] = wanted && finite ? stored_value<T>(value, nodata) : nodata;
+            out[p] = finalised<T>(in[p], wanted, finite, scale[c], offset[c], low, high, nodata);
         }
     }
     return not_finite;

@@ -2,22 +2,10 @@
 // Raw rows of a raster -> one normalised tile.
 #pragma once
 
+#include "gather/elements.h"
 #include "stf/types.h"
 
 namespace stf {
-
-// What lies beyond the border of a grid with the pixels a b c d:
-//   reflect   d c b | a b c d | c b a
-//   edge      a a a | a b c d | d d d
-//   zero      0 0 0 | a b c d | 0 0 0     (zero is the network's value 0)
-//   mirror    c b a | a b c d | d c b
-// With `mirror` the border itself is the mirror, so that a fine and a coarse grid of one scene stay on top of each
-// other. `unit` is the number of pixels that a coarse one covers: the far mirror stands at the end of the last coarse
-// pixel, and what lies between the grid's end and it is mirrored at the grid's end (unit 3: a b c d | d c | c d d c b).
-enum class Border { reflect, edge, zero, mirror };
-
-// Position on an axis of `length` pixels that position `i` is read from; -1 for a zero border.
-Index border_index(Index i, Index length, Border border, Index unit = 1);
 
 // A strip holds all columns of a grid and the rows [first_row, first_row + rows).
 struct Strip {

@@ -9,10 +9,6 @@ namespace stf {
 
 namespace {
 
-float normalised(float raw, float scale, float offset, float low, float high) {
-    return std::min(std::max(raw * scale + offset, low), high);
-}
-
 Index strip_row(Index grid_row, const Strip& shape) {
     const Index row = grid_row - shape.first_row;
     STF_CHECK(row >= 0 && row < shape.rows, "the tile needs row ", grid_row, " of the grid; the strip holds [",
@@ -21,22 +17,6 @@ Index strip_row(Index grid_row, const Strip& shape) {
 }
 
 }  // namespace
-
-Index border_index(Index i, Index length, Border border, Index unit) {
-    if (i >= 0 && i < length) return i;
-    if (border == Border::zero) return -1;
-    if (border == Border::edge) return i < 0 ? 0 : length - 1;
-    if (border == Border::mirror) {
-        const Index far = (length + unit - 1) / unit * unit;
-        const Index phase = ((i % (2 * far)) + 2 * far) % (2 * far);
-        const Index folded = phase < far ? phase : 2 * far - 1 - phase;
-        return folded < length ? folded : std::max<Index>(2 * length - 1 - folded, 0);
-    }
-    if (length == 1) return 0;
-    const Index period = 2 * (length - 1);
-    const Index phase = ((i % period) + period) % period;
-    return phase < length ? phase : period - phase;
-}
 
 template <class T>
 void gather(const T* strip, const Strip& shape, const Normalisation& normalisation, Border border, Index unit, Index y,
@@ -88,25 +68,23 @@ void gather_bilinear(const T* strip, const Strip& shape, const Normalisation& no
             if (held[slot] != grid_row) {
                 const T* in = strip + (c * shape.rows + strip_row(grid_row, shape)) * shape.columns;
                 for (Index j = 0; j < columns.size; ++j) {
-                    const Index left = std::clamp<Index>(columns.first[j], 0, shape.columns - 1);
-                    const Index right = std::min(left + 1, shape.columns - 1);
-                    const float a = normalised(static_cast<float>(in[left]), scale, offset, low, high);
-                    const float b = normalised(static_cast<float>(in[right]), scale, offset, low, high);
-                    stretched[slot][static_cast<std::size_t>(j)] = a + columns.weight[j] * (b - a);
+                    const Neighbours at = neighbours(columns.first[j], shape.columns);
+                    const float left = normalised(static_cast<float>(in[at.first]), scale, offset, low, high);
+                    const float right = normalised(static_cast<float>(in[at.second]), scale, offset, low, high);
+                    stretched[slot][static_cast<std::size_t>(j)] = mixed(left, right, columns.weight[j]);
                 }
                 held[slot] = grid_row;
             }
             return stretched[slot].data();
         };
         for (Index i = 0; i < rows.size; ++i) {
-            const Index upper = std::clamp<Index>(rows.first[i], 0, shape.grid_rows - 1);
-            const Index lower = std::min(upper + 1, shape.grid_rows - 1);
-            const float weight = lower == upper ? 0.0F : rows.weight[i];
-            const float* above = stretch(upper);
+            const Neighbours at = neighbours(rows.first[i], shape.grid_rows);
+            const float weight = at.first == at.second ? 0.0F : rows.weight[i];
+            const float* above = stretch(at.first);
             // A weight of 0 does not need the next row, which the strip may not hold.
-            const float* below = weight == 0.0F ? above : stretch(lower);
+            const float* below = weight == 0.0F ? above : stretch(at.second);
             float* out = tile + (c * rows.size + i) * columns.size;
-            for (Index j = 0; j < columns.size; ++j) out[j] = above[j] + weight * (below[j] - above[j]);
+            for (Index j = 0; j < columns.size; ++j) out[j] = mixed(above[j], below[j], weight);
         }
     }
 }

@@ -10,17 +10,19 @@
 #include <cstdint>
 #include <cstring>
 
+#include "stf/target.h"
+
 namespace stf {
 
 namespace detail {
 
-inline double as_double(std::uint64_t bits) {
+STF_HD double as_double(std::uint64_t bits) {
     double value;
     std::memcpy(&value, &bits, sizeof value);
     return value;
 }
 
-inline std::uint64_t as_bits(double value) {
+STF_HD std::uint64_t as_bits(double value) {
     std::uint64_t bits;
     std::memcpy(&bits, &value, sizeof bits);
     return bits;
@@ -30,7 +32,7 @@ constexpr double two_to_52 = 4503599627370496.0;
 constexpr std::uint64_t bits_of_two_to_52 = 0x4330000000000000U;
 
 // An integer below 2^52, exactly. Written so because vector units lack the conversion from 64-bit integers.
-inline double as_double_exact(std::uint64_t integer) { return as_double(integer | bits_of_two_to_52) - two_to_52; }
+STF_HD double as_double_exact(std::uint64_t integer) { return as_double(integer | bits_of_two_to_52) - two_to_52; }
 
 }  // namespace detail
 
@@ -38,7 +40,7 @@ inline double as_double_exact(std::uint64_t integer) { return as_double(integer 
 //
 // u = 2^k m with m in [sqrt(1/2), sqrt(2)), and ln(m) = 2 artanh(t) = 2 (t + t^3/3 + t^5/5 + ...) with
 // t = (m - 1) / (m + 1), |t| < 0.172. The first term left out is below 2^-55 of the sum.
-inline double natural_log(double u) {
+STF_HD double natural_log(double u) {
     constexpr double ln_2 = 0.69314718055994530942;
     constexpr std::uint64_t bits_of_1 = 0x3FF0000000000000U, bits_of_sqrt_half = 0x3FE6A09E667F3BCDU;
     constexpr std::uint64_t mantissa = 0x000FFFFFFFFFFFFFU;
@@ -60,7 +62,7 @@ inline double natural_log(double u) {
 }
 
 // sin(x) for |x| <= pi / 2, to about 2^-52 of its value: the Taylor series up to x^21 / 21!.
-inline double sine(double x) {
+STF_HD double sine(double x) {
     const double s = x * x;
     double sum = 1.0 / 51090942171709440000.0;   // 21!
     sum = sum * s - 1.0 / 121645100408832000.0;  // 19!
@@ -78,7 +80,7 @@ inline double sine(double x) {
 // sqrt(-2 ln u1) cos(2 pi u2) with u = (word + 1/2) / 2^32, which is neither 0 nor 1, in double, rounded to float.
 //
 // G. E. P. Box, M. E. Muller, "A note on the generation of random normal deviates", Ann. Math. Stat. 29, 1958, eq. (1).
-inline float normal(std::uint32_t word_1, std::uint32_t word_2) {
+STF_HD float normal(std::uint32_t word_1, std::uint32_t word_2) {
     constexpr double two_to_minus_32 = 1.0 / 4294967296.0, two_pi = 6.28318530717958647693;
     const double u1 = (detail::as_double_exact(word_1) + 0.5) * two_to_minus_32;
     // cos(2 pi u) is even about u = 1/2 and equals sin(2 pi (1/4 - u)); the words are folded first, exactly.

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "stf/target.h"
+
 namespace stf {
 
 struct PhiloxCounter {
@@ -16,7 +18,7 @@ struct PhiloxKey {
 
 // J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011,
 // section 3.3, with the multipliers and Weyl constants of its reference implementation Random123.
-inline PhiloxCounter philox4x32(PhiloxCounter counter, PhiloxKey key) {
+STF_HD PhiloxCounter philox4x32(PhiloxCounter counter, PhiloxKey key) {
     constexpr std::uint64_t multiplier[2] = {0xD2511F53U, 0xCD9E8D57U};
     constexpr std::uint32_t weyl[2] = {0x9E3779B9U, 0xBB67AE85U};  // golden ratio, sqrt(3) - 1
     constexpr int rounds = 10;
