@@ -224,3 +224,32 @@ def metrics_kernels() -> list[str]:
 
 def read_words(words: NDArray[np.uint64], threads: int) -> int:
     """Sum of words, on several threads: what any pass over them costs at least. For benchmarks."""
+
+def starfm(
+    fine_t1: NDArray[np.float32],
+    coarse_t1: NDArray[np.float32],
+    coarse_t2: NDArray[np.float32],
+    radius: int,
+    similar: float,
+    fine_coarse: float,
+    coarse_coarse: float,
+    step: float,
+    weight: str,
+    out: NDArray[np.float32],
+    threads: int = 1,
+) -> None:
+    """STARFM of one band; see :mod:`stf_infer.baselines.starfm`.
+
+    Args:
+        fine_t1: (H, W), finite.
+        coarse_t1: (H, W), on the fine grid.
+        coarse_t2: (H, W), on the fine grid.
+        radius: The window has ``2 radius + 1`` rows and columns.
+        similar: Largest difference of ``fine_t1`` to the pixel that is predicted.
+        fine_coarse: Allowance for ``|fine_t1 - coarse_t1|``.
+        coarse_coarse: Allowance for ``|coarse_t1 - coarse_t2|``.
+        step: Smallest difference that counts.
+        weight: ``logarithm`` or ``product``.
+        out: (H, W) output.
+        threads: CPU threads.
+    """

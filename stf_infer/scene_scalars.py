@@ -3,7 +3,8 @@
 
 Some networks were published with a step outside of the network that averages over the image it is run on. On tiles
 that average would jump from tile to tile, so the exported graph takes the number as an input on the grid ``scene``.
-Every rule needs means over the scene only, so blocks of rows can be added up in any order.
+Every rule needs means over the scene only (of values, squares, changes), so blocks of rows can be added up in any
+order.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Means:
     def __init__(self, images: int) -> None:
         self.images, self.pixels = images, 0
         self._sums: list[np.ndarray | float] = [0.0] * images
+        self._squares: list[np.ndarray | float] = [0.0] * images
         self._changes: list[np.ndarray | float] = [0.0] * (images - 1)
         self._absolute: list[np.ndarray | float] = [0.0] * (images - 1)
 
@@ -58,6 +60,7 @@ class Means:
         self.pixels += pixels[0].shape[1]
         for number, image in enumerate(pixels):
             self._sums[number] = self._sums[number] + image.sum(axis=1)
+            self._squares[number] = self._squares[number] + np.square(image).sum(axis=1)
         for number, (before, after) in enumerate(pairwise(pixels)):
             change = after - before
             self._changes[number] = self._changes[number] + change.sum(axis=1)
@@ -66,6 +69,11 @@ class Means:
     def band(self, image: int) -> np.ndarray:
         """Mean of each band of an image, float64 ``(C,)``; 0 where no pixel is valid."""
         return self._mean(self._sums[image])
+
+    def deviation(self, image: int) -> np.ndarray:
+        """Standard deviation of each band of an image over its pixels, ``(C,)``."""
+        variance = self._mean(self._squares[image]) - self.band(image) ** 2
+        return np.sqrt(np.maximum(variance, 0))
 
     def change(self, image: int) -> np.ndarray:
         """Mean of the change from an image to the next, ``(C,)``."""
@@ -115,10 +123,20 @@ def mean_of_dates(means: Means) -> np.ndarray:
     return np.mean([means.band(number) for number in range(means.images)], axis=0)
 
 
+def standard_deviation(means: Means) -> np.ndarray:
+    """Standard deviation of an image over the scene, band by band.
+
+    Returns:
+        ``(C,)`` float64.
+    """
+    return means.deviation(0)
+
+
 RULES: dict[str, Callable[[Means], np.ndarray]] = {
     "switched-absolute-change": switched_absolute_change,
     "switched-mean-change": switched_mean_change,
     "mean-of-dates": mean_of_dates,
+    "standard-deviation": standard_deviation,
 }
 assert set(RULES) == set(get_args(ScalarRule))
 

@@ -61,10 +61,10 @@ class Values(_Frozen):
         return PLAUSIBLE.get(self.unit)
 
 
-ScalarRule = Literal["switched-absolute-change", "switched-mean-change", "mean-of-dates"]
+ScalarRule = Literal["switched-absolute-change", "switched-mean-change", "mean-of-dates", "standard-deviation"]
 
 # How many rasters a rule looks at, where that is fixed.
-_RASTERS_OF_RULE = {"switched-absolute-change": 3, "switched-mean-change": 3}
+_RASTERS_OF_RULE = {"switched-absolute-change": 3, "switched-mean-change": 3, "standard-deviation": 1}
 
 
 class SceneStatistic(_Frozen):

@@ -6,5 +6,6 @@
 namespace stf::bind {
 
 void bind_metrics(pybind11::module_& m);
+void bind_starfm(pybind11::module_& m);
 
 }  // namespace stf::bind

@@ -224,4 +224,5 @@ PYBIND11_MODULE(_core, m) {
 #undef STF_BIND_OUTPUT
     stf::bind::bind_noise(m);
     stf::bind::bind_metrics(m);
+    stf::bind::bind_starfm(m);
 }

@@ -19,6 +19,7 @@ from .. import __version__
 # verb: (module that holds a click command of the verb's name, help line)
 VERBS = {
     "run": (".run", "Fuse a scene with a bundle."),
+    "baseline": (".baseline", "Predict a scene without a network: what fusion has to beat."),
     "compare": (".compare", "Measure a prediction against the truth."),
     "check": (".check", "Prove a bundle on this machine."),
     "info": (".info", "Show what a bundle wants and gives."),

@@ -122,10 +122,11 @@ def run(
                 **layout,
                 **as_keywords,
             )
-    return Report(result.as_dict(), lambda console: _show_result(console, result.as_dict()))
+    return Report(result.as_dict(), lambda console: show_result(console, result.as_dict()))
 
 
-def _show_result(console: Any, data: dict[str, Any]) -> None:
+def show_result(console: Any, data: dict[str, Any]) -> None:
+    """Tell a person what a run did: its figures, and what made the result."""
     waiting = data["seconds"] - data["engine_seconds"]
     console.print(f"[bold]{data['path']}[/]")
     console.print(

@@ -16,14 +16,23 @@ from stf_infer.spec import InputSpec, ModelSpec, RasterSpec, SceneStatistic, Val
 
 ROLES = ("coarse_t1", "coarse_t2", "coarse_t3", "fine_t1", "fine_t3")
 COARSE = ROLES[:3]
-PER_BAND = {"switched-absolute-change", "mean-of-dates"}
+PER_BAND = {"switched-absolute-change", "mean-of-dates", "standard-deviation"}
+ONE_IMAGE = {"standard-deviation"}
 VALUES = Values(scale=2.0, offset=-1.0)
+
+
+def looked_at(rule: str) -> tuple[str, ...]:
+    return COARSE[:1] if rule in ONE_IMAGE else COARSE
 
 
 def spec_with(rule: str, bands: tuple[str, ...], tile: int = 32) -> ModelSpec:
     spec = make_spec(tile, roles=ROLES, values=VALUES)
     scalar = InputSpec(
-        role="weight", tensor="weight", bands=bands, grid="scene", statistic=SceneStatistic(rule=rule, of=COARSE)
+        role="weight",
+        tensor="weight",
+        bands=bands,
+        grid="scene",
+        statistic=SceneStatistic(rule=rule, of=looked_at(rule)),
     )
     return ModelSpec(**{**spec.model_dump(), "inputs": (*spec.inputs, scalar)})
 
@@ -39,7 +48,7 @@ def rasters(height: int = 101, width: int = 83) -> dict[str, np.ndarray]:
 def test_every_tile_gets_the_number_of_the_scene(rule, tile):
     bands = ("red", "nir") if rule in PER_BAND else ("all",)
     given = rasters()
-    expected = RULES[rule](Means.of([given[role] * 2.0 - 1.0 for role in COARSE]))
+    expected = RULES[rule](Means.of([given[role] * 2.0 - 1.0 for role in looked_at(rule)]))
     seen = []
 
     def network(fine_t1, fine_t3, weight, **_):
@@ -198,3 +207,9 @@ def test_a_rule_of_three_dates_takes_three(rule, of):
 def test_an_unknown_rule_is_refused():
     with pytest.raises(ValidationError, match="switched-mean-change"):
         SceneStatistic(rule="median", of=COARSE)
+
+
+def test_the_deviation_is_numpy_s():
+    image = np.random.default_rng(0).normal(300, 5, (2, 40, 30))
+    found = RULES["standard-deviation"](Means.of([image]))
+    np.testing.assert_allclose(found, image.std(axis=(1, 2)), rtol=1e-9)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .errors import UsageError
-from .sampling import interpolation
+from ..errors import UsageError
+from ..sampling import interpolation
 
 
 def copy_reference(fine_t1: np.ndarray) -> np.ndarray:
