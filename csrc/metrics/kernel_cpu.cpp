@@ -15,20 +15,6 @@ extern const MetricsKernel kernel;
 
 namespace {
 
-bool runs_here() {
-#if defined(__AVX512F__)
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
-#elif defined(__AVX2__)
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
-           __builtin_cpu_supports("bmi2");
-#else
-    return true;
-#endif
-}
-
 template <class T>
 void convert_from(const void* raw, Index n, double scale, double offset, double* STF_RESTRICT out) {
     const T* STF_RESTRICT in = static_cast<const T*>(raw);

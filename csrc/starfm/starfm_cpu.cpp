@@ -6,32 +6,28 @@
 #include "starfm/starfm.h"
 #include "starfm/window.h"
 #include "stf/parallel.h"
-#include "stf/target.h"
 
 namespace stf {
 
+#define STF_DECLARE(target)                  \
+    namespace target {                       \
+    extern const StarfmKernel starfm_kernel; \
+    }
 #ifdef STF_X86_TARGETS
-namespace x86_64_v3 {
-void starfm_row(const StarfmImages&, const StarfmWindow&, Index, float*);
-}
-namespace x86_64_v4 {
-void starfm_row(const StarfmImages&, const StarfmWindow&, Index, float*);
-}
+STF_DECLARE(x86_64_v4)
+STF_DECLARE(x86_64_v3)
 #endif
-namespace STF_TARGET {
-void starfm_row(const StarfmImages&, const StarfmWindow&, Index, float*);
-}
+STF_DECLARE(portable)
+#undef STF_DECLARE
 
 namespace {
 
-StarfmRow row_for_this_machine() {
+const StarfmKernel& fastest_kernel() {
 #ifdef STF_X86_TARGETS
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
-        return x86_64_v4::starfm_row;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return x86_64_v3::starfm_row;
+    if (x86_64_v4::starfm_kernel.runs_here()) return x86_64_v4::starfm_kernel;
+    if (x86_64_v3::starfm_kernel.runs_here()) return x86_64_v3::starfm_kernel;
 #endif
-    return STF_TARGET::starfm_row;
+    return portable::starfm_kernel;
 }
 
 // How much a difference counts: as it is, or by its logarithm in steps. What is below one step counts as one.
@@ -73,8 +69,8 @@ void starfm(const float* fine_t1, const float* coarse_t1, const float* coarse_t2
     const StarfmImages images{fine.data(), spectral.data(), temporal.data(), nearness.data(), moved.data(),
                               rows,        columns,         stride};
     const StarfmWindow window{rule.radius, closeness.data(), rule.similar, rule.fine_coarse, rule.coarse_coarse};
-    const StarfmRow predict = row_for_this_machine();
-    for_each_piece(rows, threads, [&](Index y, Index) { predict(images, window, y, out + y * columns); });
+    const StarfmKernel& kernel = fastest_kernel();
+    for_each_piece(rows, threads, [&](Index y, Index) { kernel.row(images, window, y, out + y * columns); });
 }
 
 }  // namespace stf

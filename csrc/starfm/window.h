@@ -27,7 +27,11 @@ struct StarfmWindow {
     float similar, fine_coarse, coarse_coarse;
 };
 
-// Predicts row y: `columns` numbers.
-using StarfmRow = void (*)(const StarfmImages&, const StarfmWindow&, Index y, float* out);
+// The inner loops as they were compiled for one instruction set.
+struct StarfmKernel {
+    bool (*runs_here)();
+    // Predicts row y: `columns` numbers.
+    void (*row)(const StarfmImages&, const StarfmWindow&, Index y, float* out);
+};
 
 }  // namespace stf
