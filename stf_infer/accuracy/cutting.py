@@ -65,7 +65,7 @@ def cut(
 ) -> Tiles:
     """Cut tiles out of rasters, or take samples out of arrays; see :func:`cut_tiles`.
 
-    Tiles are those that a run would see. They lie more than a quarter of a tile from each other, where the coarse images
+    Tiles are those that a run would see. They lie over a quarter of a tile from each other, where the coarse images
     changed most, and are valid: whole, or by half at least where the scene has no better ones. Values are rounded to 12
     bits of their span. Reads a part of the scene twice.
 
