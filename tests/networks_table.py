@@ -43,7 +43,8 @@ everything else says why not. Networks are small here where their options allow 
   exporter never saw. **batch**: how many samples at a time. **nodes**: operators of the graph, of those that it was
   traced with.
 - **TensorRT-RTX**: size of the engine, built for SM89 without a GPU from the strongly typed graph, for batches of 1 to
-  4. The engine has not been run.
+  4. The engine has not been run. **fp16**, **int8**: the same of the graph that `stf-infer reduce` writes without a
+  budget, with the part of the multiply-adds that is reduced.
 - **scene**, **real scene**: the bundle over a procedural scene and over real images, several tiles each. The figure is
   the mean absolute gradient across tile borders over that between them (1: borders cannot be told). Weights are random:
   it says that tiling works, not how a trained network looks.
@@ -108,6 +109,8 @@ COLUMNS = (
     Column("batch", "test_graph_computes_what_torch_computes", "{batches}"),
     Column("nodes", "test_graph_computes_what_torch_computes", "{nodes}"),
     Column("TensorRT-RTX", "test_builds_for_tensorrt_rtx", "{megabytes:.1f} MB"),
+    Column("TensorRT-RTX fp16", "test_builds_for_tensorrt_rtx_in_fp16", "{megabytes:.1f} MB ({share:.0%})"),
+    Column("TensorRT-RTX int8", "test_builds_for_tensorrt_rtx_in_int8", "{megabytes:.1f} MB ({share:.0%})"),
     Column("scene", "test_scene", "{seam:.2f} (tile {tile})", without="samples"),
     Column("real scene", "test_real_scene", "{seam:.2f} ({scene})", without="samples"),
     Column("samples", "test_samples", "{relative:.0e}", without="image"),

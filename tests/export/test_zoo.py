@@ -6,12 +6,16 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
 import zoo_support as zoo
 from sample_zoo import check_arrays, check_files
-from stf_export import networks
+from stf_export import networks, reduce
+from stf_infer.accuracy import procedural_tiles, store_tiles
+from stf_infer.bundle import Bundle
 
 IMAGES = [name for name, case in zoo.CASES.items() if not case.samples]
 SAMPLES = [name for name, case in zoo.CASES.items() if case.samples]
@@ -66,4 +70,31 @@ def test_builds_for_tensorrt_rtx(name, exports, record_property):
 
     size = build(exports.bundle(name).asset("model-fp32"))
     record_property("megabytes", size / 1e6)
+    assert size > 0
+
+
+@pytest.mark.parametrize("name", zoo.CASES)
+def test_builds_for_tensorrt_rtx_in_fp16(name, exports, tmp_path, record_property):
+    reduced_and_built(exports.bundle(name), "fp16", tmp_path, record_property)
+
+
+@pytest.mark.parametrize("name", zoo.CASES)
+def test_builds_for_tensorrt_rtx_in_int8(name, exports, tmp_path, record_property):
+    reduced_and_built(exports.bundle(name), "int8", tmp_path, record_property)
+
+
+def reduced_and_built(bundle, precision, folder, record_property):
+    """Reduce a copy of a bundle without a budget, which random weights have no use for, and build what was written."""
+    pytest.importorskip("tensorrt_rtx", reason="needs the extra tensorrt-rtx")
+    from tensorrt_support import build
+
+    copy = Bundle.open(shutil.copytree(bundle.path, folder / "net.stf"))
+    store_tiles(copy, procedural_tiles(copy.spec).first(1))
+    report = reduce(copy, precision, budget="none")
+    assert report.accuracy.not_finite == 0
+    assert report.accuracy.worst[1] < 0.5  # rounded, and still the network
+    assert report.share > 0
+    size = build(report.path)
+    record_property("megabytes", size / 1e6)
+    record_property("share", report.share)
     assert size > 0
