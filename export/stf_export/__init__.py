@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from . import networks
     from .contract import Contract
     from .exporter import export, export_module, export_onnx
-    from .precision import reduce
+    from .precision import Reduction, reduce
     from .samplers import Sampler
 
 _HOME = {
@@ -27,10 +27,11 @@ _HOME = {
     "export_onnx": "exporter",
     "Contract": "contract",
     "Sampler": "samplers",
+    "Reduction": "precision",
     "reduce": "precision",
 }
 
-__all__ = ["Contract", "Sampler", "export", "export_module", "export_onnx", "networks", "reduce"]
+__all__ = ["Contract", "Reduction", "Sampler", "export", "export_module", "export_onnx", "networks", "reduce"]
 
 
 def __getattr__(name: str) -> Any:

@@ -30,6 +30,8 @@ from .tile_rule import tile_rule, wanted_tile
 if TYPE_CHECKING:
     from torch import nn
 
+    from .precision import Reduction
+
 Weights = str | Path | Mapping[str, str | Path]
 
 
@@ -46,6 +48,7 @@ def export(
     tolerance: float | None = None,
     ema: bool | None = None,
     force: bool = False,
+    reduction: Reduction | None = None,
     progress: Progress | None = None,
 ) -> Bundle:
     """Export a network of the zoo.
@@ -65,6 +68,8 @@ def export(
             network states (``rounding``), and 1e-4 for a sampling, whose steps hand their rounding on.
         ema: Averaged weights (True) or the last ones (False), where a checkpoint has both.
         force: Replace a bundle that is at ``out`` already.
+        reduction: Reduced precisions to write as well, within their budget on procedural tiles; see
+            :func:`stf_export.reduce`, which does the same with real ones.
         progress: Called with a line at every step.
 
     Returns:
@@ -75,7 +80,7 @@ def export(
         OutputError: The bundle cannot be written; nothing is left behind.
         MissingExtraError: torch, onnx or another package of the extra is not installed.
     """
-    job = Job(out, name, tolerance, force, progress)
+    job = Job(out, name, tolerance, force, progress, reduction)
     need("torch")
     from .checkpoints import load_into
     from .networks.bandwise import BandwiseNetwork
@@ -108,6 +113,7 @@ def export_module(
     tolerance: float | None = None,
     ema: bool | None = None,
     force: bool = False,
+    reduction: Reduction | None = None,
     progress: Progress | None = None,
 ) -> Bundle:
     """Export any torch module.
@@ -126,6 +132,7 @@ def export_module(
         tolerance: As there.
         ema: As there.
         force: As there.
+        reduction: As there.
         progress: As there.
 
     Returns:
@@ -136,7 +143,7 @@ def export_module(
     """
     from .module_import import resolve
 
-    job = Job(out, name, tolerance, force, progress)
+    job = Job(out, name, tolerance, force, progress, reduction)
     contract = read_contract(contract) if isinstance(contract, (str, Path)) else contract
     need("torch")
     job.say("loading the module")
@@ -160,6 +167,7 @@ def export_onnx(
     name: str | None = None,
     tolerance: float | None = None,
     force: bool = False,
+    reduction: Reduction | None = None,
     progress: Progress | None = None,
 ) -> Bundle:
     """Make a bundle of an existing ONNX file.
@@ -176,6 +184,7 @@ def export_onnx(
         name: As there.
         tolerance: As there.
         force: As there.
+        reduction: As there.
         progress: As there.
 
     Returns:
@@ -184,7 +193,7 @@ def export_onnx(
     Raises:
         StfError: As :func:`export`.
     """
-    job = Job(out, name, tolerance, force, progress)
+    job = Job(out, name, tolerance, force, progress, reduction)
     contract = read_contract(contract) if isinstance(contract, (str, Path)) else contract
     if isinstance(contract, SampleSpec):
         return by_sample.export_onnx(job, model, contract, tile)
@@ -206,6 +215,7 @@ def export_onnx(
         written = OnnxOracle(folder / bundle_writer.MODEL, contract, fixed=Shape(rule.height, rule.width))
         trial = Trial(given, "the file as given", written, contract)
         finish(job, folder, contract, measured, rule, trial, {"source": "onnx"})
+        job.reduce(folder)
     return job.opened()
 
 
@@ -228,6 +238,7 @@ def _export_torch(
         job.nodes = to_onnx(bound, contract, shape, folder / bundle_writer.MODEL)
         trial = Trial(oracle, "torch", OnnxOracle(folder / bundle_writer.MODEL, contract, fixed=shape), contract)
         finish(job, folder, contract, measured, rule, trial, _made(source))
+        job.reduce(folder)
     return job.opened()
 
 
@@ -252,8 +263,15 @@ def _export_sampled(
         raise ExportError("A network that takes samples is not sampled by steps", fix="Leave the sampler out")
     job.notes += notes
     sampling = Sampling.of(step, contract, sampler or Sampler(), weights)
+    if job.reduction is not None and sampling.steps().loop == "host":
+        raise ExportError(
+            "The graphs of a sampling that is looped on the host are not reduced: errors of steps add up over the loop",
+            got=f"{len(sampling.steps().timesteps)} steps",
+            fix="Take fewer steps, or --loop graph",
+        )
     with bundle_writer.staging(job.out, force=job.force) as folder:
         write(job, sampling, folder, tile, _made(source))
+        job.reduce(folder)
     return job.opened()
 
 

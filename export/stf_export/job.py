@@ -29,6 +29,7 @@ from .tile_rule import cost_warning
 if TYPE_CHECKING:
     from .lower import Nodes
     from .networks.base import Rounding
+    from .precision import Reduction
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Job:
     tolerance: float | None
     force: bool
     progress: Progress | None
+    reduction: Reduction | None = None
     notes: list[str] = field(default_factory=list)
     nodes: Nodes | None = None
     rounding: Rounding | None = None
@@ -82,6 +84,13 @@ class Job:
         _log.info("%s", line)
         if self.progress is not None:
             self.progress(line)
+
+    def reduce(self, folder: Path) -> None:
+        """Write the reduced precisions that are wanted into the bundle that has been written to a folder."""
+        if self.reduction is not None:
+            for report in self.reduction.apply(folder, self.say):
+                for note in report.notes:
+                    _log.warning("%s: %s", report.precision, note)
 
     def check(self, contract: Contract, tile: Shape) -> None:
         """Refuse a contract that no bundle could be made of, before anything is run."""

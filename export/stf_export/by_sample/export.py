@@ -56,6 +56,7 @@ def export_torch(
         job.nodes = write_graph(bound, spec, smooth_sample(spec), folder / bundle_writer.MODEL)
         made = {"source": source, "torch": need("torch").__version__}
         _finish(job, folder, TorchOracle(bound, spec), spec, "torch", made)
+        job.reduce(folder)
     return job.opened()
 
 
@@ -79,6 +80,7 @@ def export_onnx(job: Job, model: str | Path, contract: SampleSpec, tile: int | N
         job.nodes = onnx_graph.simplify_and_save(graph, Path(model).parent, folder / bundle_writer.MODEL)
         given = OnnxOracle(Path(model), spec)
         _finish(job, folder, given, spec, "the file as given", {"source": "onnx"})
+        job.reduce(folder)
     return job.opened()
 
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from stf_infer.accuracy import recorded
 from stf_infer.cli._verb import Report, verb
 from stf_infer.errors import UsageError
 from stf_infer.samples.spec import SampleSpec
 
 from ._parse import parse_bands, parse_options, parse_weights
 from ._progress import progress_line
+from ._reduction import reduced_lines, reduction_from, reduction_options
 from ._sampler import sampler_from, sampler_options
 
 if TYPE_CHECKING:
@@ -43,6 +45,10 @@ if TYPE_CHECKING:
 )
 @click.option("--ema/--no-ema", default=None, help="Averaged weights or the last ones, where a checkpoint has both.")
 @click.option("--force", is_flag=True, help="Replace a bundle that is there already.")
+@click.option(
+    "--precision", metavar="P,...", help="Write these as well: fp16, bf16, int8. `stf-infer reduce` adds them later."
+)
+@reduction_options
 def export(
     network: str | None,
     weights: tuple[str, ...],
@@ -53,6 +59,10 @@ def export(
     contract: str | None,
     ema: bool | None,
     output: str,
+    precision: str | None,
+    budget: str | None,
+    calibration: str | None,
+    keep: tuple[str, ...],
     **common: Any,
 ) -> Report:
     """Turn a trained network into a bundle: NETWORK of the zoo, a module or an ONNX file of your own.
@@ -66,6 +76,8 @@ def export(
     common = {key: value for key, value in common.items() if value is not None}
     if sampler is not None:
         common["sampler"] = sampler
+    if (reduction := reduction_from(precision, budget, calibration, keep)) is not None:
+        common["reduction"] = reduction
     started = time.monotonic()
     with progress_line() as progress:
         common |= {"out": output, "progress": progress}
@@ -132,6 +144,7 @@ def _summary(bundle: Bundle, seconds: float) -> dict[str, Any]:
         "sampler": sampler.describe() if sampler else None,
         "graph": bundle.properties["stf:graph"],
         "parity": bundle.parity,
+        "reduced": {precision: record.as_dict() for precision, record in recorded(bundle).items()},
         "notes": bundle.properties.get("stf:notes", []),
         "next": f"stf-infer check {bundle.path}",
     }
@@ -145,6 +158,7 @@ def _show(console: Any, data: dict[str, Any]) -> None:
         f"graph of {graph['nodes']} operators ({graph['nodes_before']} before it was simplified)",
         f"parity {parity['relative']:.1e} of the output's range against {parity['reference']} "
         f"(allowed {parity['tolerance']:.0e})",
+        *reduced_lines(data["reduced"]),
         f"{data['bundle']}: {data['bytes'] / 1e6:.2f} MB in {data['seconds']:.0f} s. Next: {data['next']}",
     ]
     for line in lines:

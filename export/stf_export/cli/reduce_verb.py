@@ -10,6 +10,7 @@ import click
 from stf_infer.cli._verb import Report, verb
 
 from ._progress import progress_line
+from ._reduction import reduction_from, reduction_options
 
 if TYPE_CHECKING:
     from ..precision import Reduced
@@ -19,22 +20,10 @@ if TYPE_CHECKING:
 @verb
 @click.argument("bundle", metavar="NAME.stf")
 @click.option("--precision", required=True, metavar="P,...", help="fp16, bf16, int8, or several.")
-@click.option(
-    "--budget",
-    metavar="B",
-    help="How far it may be from fp32, or none.  [default: rmse=0.5%,sam=0.05deg]",
-)
-@click.option(
-    "--calibration",
-    default="minmax",
-    show_default=True,
-    metavar="HOW",
-    help="Ranges of int8: minmax, percentile or entropy.",
-)
-@click.option("--keep", multiple=True, metavar="LAYER", help="A layer or module that stays in fp32; may be repeated.")
+@reduction_options
 @click.option("--trials", type=int, metavar="N", help="How often to compare at most.  [default: 32]")
 def reduce(
-    bundle: str, precision: str, budget: str | None, calibration: str, keep: tuple[str, ...], trials: int | None
+    bundle: str, precision: str, budget: str | None, calibration: str | None, keep: tuple[str, ...], trials: int | None
 ) -> Report:
     """Write the network of NAME.stf in a reduced precision into the bundle, within an accuracy budget.
 
@@ -45,20 +34,21 @@ def reduce(
     from ..precision import reduce as reduce_one
     from ..precision.reducing import TRIALS, notes_of
 
-    reports = []
+    wanted = reduction_from(precision, budget, calibration, keep)
+    assert wanted is not None
     with progress_line() as progress:
-        for one in asked(precision):
-            reports.append(
-                reduce_one(
-                    bundle,
-                    one,
-                    budget=budget,
-                    calibration=calibration,
-                    keep=keep,
-                    trials=TRIALS if trials is None else trials,
-                    progress=lambda line, one=one: progress(f"{one}: {line}"),  # type: ignore[misc]
-                )
+        reports = [
+            reduce_one(
+                bundle,
+                one,
+                budget=wanted.budget,
+                calibration=wanted.calibration,
+                keep=wanted.keep,
+                trials=TRIALS if trials is None else trials,
+                progress=lambda line, one=one: progress(f"{one}: {line}"),  # type: ignore[misc]
             )
+            for one in wanted.precisions
+        ]
     notes = notes_of(reports)
     data = {"bundle": bundle, "reduced": [report.as_dict() for report in reports], "notes": notes}
 
@@ -67,25 +57,6 @@ def reduce(
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     return Report(data, show)
-
-
-def asked(precision: str) -> list[str]:
-    """Precisions as they are typed: separated by commas, each once.
-
-    Raises:
-        UsageError: One of them does not exist.
-    """
-    from stf_infer.errors import UsageError
-
-    from ..precision import PRECISIONS
-
-    wanted = list(dict.fromkeys(part.strip() for part in precision.split(",") if part.strip()))
-    unknown = [one for one in wanted if one not in PRECISIONS]
-    if unknown or not wanted:
-        raise UsageError(
-            "A network cannot be reduced to this", got=", ".join(unknown) or "nothing", allowed=", ".join(PRECISIONS)
-        )
-    return wanted
 
 
 def lines_of(reports: list[Reduced]) -> list[str]:

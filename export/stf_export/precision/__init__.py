@@ -14,5 +14,6 @@ from __future__ import annotations
 
 from .calibration import METHODS
 from .reducing import PRECISIONS, Reduced, reduce
+from .wanted import Reduction
 
-__all__ = ["METHODS", "PRECISIONS", "Reduced", "reduce"]
+__all__ = ["METHODS", "PRECISIONS", "Reduced", "Reduction", "reduce"]

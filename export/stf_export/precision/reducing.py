@@ -128,17 +128,26 @@ def reduce(
         OutputError: The bundle cannot be written to. After any error it is what it was before.
         MissingExtraError: onnx, ONNX Runtime or another package of the extra is not installed.
     """
-    if precision not in PRECISIONS:
-        raise UsageError("A network cannot be reduced to this", got=precision, allowed=", ".join(PRECISIONS))
-    if calibration not in METHODS:
-        raise UsageError("There is no such calibration", got=calibration, allowed=", ".join(METHODS))
+    held_to = check_arguments(precision, budget, calibration)
     if trials < 1:
         raise UsageError("The number of trials cannot be used", got=trials, allowed="1 or more")
-    held_to = Budget.of(budget)
     for package in ("onnx", "onnx_ir", "onnxscript", "onnxruntime", "networkx"):
         need(package)
     bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     return _Reduction(bundle, precision, held_to, calibration, keep, trials, progress or _log.info).run()
+
+
+def check_arguments(precision: str, budget: Budget | str | None, calibration: str) -> Budget:
+    """The budget, once it is seen that all can be understood.
+
+    Raises:
+        UsageError: One of them cannot.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError("A network cannot be reduced to this", got=precision, allowed=", ".join(PRECISIONS))
+    if calibration not in METHODS:
+        raise UsageError("There is no such calibration", got=calibration, allowed=", ".join(METHODS))
+    return Budget.of(budget)
 
 
 class _Reduction:

@@ -45,7 +45,7 @@ def test_what_a_person_reads(bundle):
     ("arguments", "words"),
     [
         (("--precision", "fp8"), "fp16, bf16, int8"),
-        (("--precision", ","), "nothing"),
+        (("--precision", ","), "fp16, bf16, int8"),
         (("--precision", "fp16", "--budget", "rmse=1e-7"), "worst"),
         (("--precision", "int8", "--calibration", "mse"), "minmax, percentile, entropy"),
         (("--precision", "fp16", "--keep", "nothing"), "no such layer"),
