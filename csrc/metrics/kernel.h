@@ -11,6 +11,21 @@ namespace stf {
 
 enum class PixelType { u8, i8, u16, i16, u32, i32, f32, f64 };
 
+constexpr Index bytes_of(PixelType type) {
+    switch (type) {
+        case PixelType::u8:
+        case PixelType::i8:
+            return 1;
+        case PixelType::u16:
+        case PixelType::i16:
+            return 2;
+        case PixelType::f64:
+            return 8;
+        default:
+            return 4;
+    }
+}
+
 // One band of one raster: value = raw * scale + offset. Columns are adjacent; rows and bands are anywhere.
 struct Plane {
     const char* first;
@@ -18,7 +33,16 @@ struct Plane {
     PixelType type;
     double scale;
     double offset;
+
+    const char* at(Index y, Index x) const { return first + y * row_bytes + x * bytes_of(type); }
 };
+
+// Rows of a tile lie far apart in memory, where no machine guesses the next one: it is asked for while this one is
+// worked on.
+inline void prefetch(const char* first, Index bytes) {
+    constexpr Index cache_line = 64;
+    for (Index i = 0; i < bytes; i += cache_line) STF_PREFETCH(first + i);
+}
 
 struct AngleSums {
     double total = 0;  // radians

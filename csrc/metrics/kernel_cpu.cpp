@@ -83,10 +83,10 @@ void errors_f64(const double* p, const double* t, Index n, const ErrorBins& bins
     add_errors(p, t, n, bins, counts);
 }
 
-Index window_doubles(Index columns, Index reach) { return Tile::doubles(Layout::of(columns, reach)); }
+Index window_doubles(Index columns, Index reach) { return Tile::doubles(columns, reach); }
 
 void windows(const WindowTile& tile, WindowSum* sums, Index n, double* scratch) {
-    Tile(tile, scratch, kernel).measure(sums, n);
+    Tile(tile, sums, n, scratch, kernel).measure();
 }
 
 std::uint64_t read(const std::uint64_t* STF_RESTRICT words, Index n) {

@@ -2,7 +2,7 @@
 // The indices of one window from its sums. For doubles, vectors of them, and a device.
 #pragma once
 
-#include "stf/target.h"
+#include "stf/simd.h"
 
 namespace stf::STF_TARGET {
 
@@ -33,17 +33,15 @@ STF_HD V structural_similarity(const LocalStatistics<V>& local, double c1, doubl
 
 // Z. Wang, A. C. Bovik, "A universal image quality index", IEEE Signal Process. Lett. 9(3), 2002, eq. (1), as the
 // product of structure and luminance; either is 1 where its denominator is zero. Structure cannot pass 1 but by
-// rounding.
+// rounding. One division serves both: its denominator is of the order of the fourth power of the values.
 template <class V>
 STF_HD V universal_quality(const LocalStatistics<V>& local) {
-    const V one = V{} + 1.0;
+    const V one = broadcast<V>(1.0);
     const V squares = local.mean_p * local.mean_p + local.mean_t * local.mean_t;
-    const V raw = (2.0 * local.covariance) / (local.variances > 0.0 ? local.variances : one);
-    const V low = raw < -1.0 ? -one : raw;
-    const V clipped = low > 1.0 ? one : low;
-    const V structure = local.variances > 0.0 ? clipped : one;
-    const V luminance = (2.0 * (local.mean_p * local.mean_t)) / (squares > 0.0 ? squares : one);
-    return structure * (squares > 0.0 ? luminance : one);
+    const V structure = greater(lesser(2.0 * local.covariance, local.variances), -local.variances);
+    const V luminance = 2.0 * (local.mean_p * local.mean_t);
+    const V upper = (local.variances > 0.0 ? structure : one) * (squares > 0.0 ? luminance : one);
+    return upper / ((local.variances > 0.0 ? local.variances : one) * (squares > 0.0 ? squares : one));
 }
 
 }  // namespace stf::STF_TARGET

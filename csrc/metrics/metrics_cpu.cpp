@@ -11,25 +11,10 @@ namespace stf {
 namespace {
 
 constexpr Index part = 1024;                // pixels whose bands lie in the cache together
-constexpr Index tile_rows = 64;             // window starts of a piece
+constexpr Index tile_rows = 128;            // window starts of a piece
 constexpr Index tile_columns = 512;         //
 constexpr Index piece_pixels = 1 << 16;     // of a piece without windows
 constexpr Index bytes_in_flight = 4 << 20;  // sums of pieces that wait to be added
-
-Index bytes_of(PixelType type) {
-    switch (type) {
-        case PixelType::u8:
-        case PixelType::i8:
-            return 1;
-        case PixelType::u16:
-        case PixelType::i16:
-            return 2;
-        case PixelType::f64:
-            return 8;
-        default:
-            return 4;
-    }
-}
 
 struct Piece {
     Index y0, y1, x0, x1;
@@ -111,10 +96,6 @@ class Pass {
         return m_.mask == nullptr ? nullptr : m_.mask + y * m_.mask_row_bytes + x;
     }
 
-    static const char* at(const Plane& plane, Index y, Index x) {
-        return plane.first + y * plane.row_bytes + x * bytes_of(plane.type);
-    }
-
     // Which pixels count, of the piece and of what its windows reach; whether all do.
     bool find_usable(const Piece& piece, Scratch& s) const {
         const Index bottom = std::min(piece.y1 + std::max<Index>(reach_ - 1, 0), m_.height);
@@ -141,7 +122,8 @@ class Pass {
         for (Index b = 0; b < m_.bands; ++b)
             for (const Image* image : {&m_.prediction, &m_.truth}) {
                 const Plane plane = image->band(b);
-                const char* raw = at(plane, y, x);
+                const char* raw = plane.at(y, x);
+                if (y + 1 < m_.height) prefetch(raw + plane.row_bytes, n * bytes_of(plane.type));
                 if (kernel_.is_finite(raw, plane.type, n)) continue;
                 whole = false;
                 for (Index j = 0; j < n; ++j)
@@ -171,8 +153,8 @@ class Pass {
         const bool plain = usable == nullptr && is_plain(m_.prediction) && is_plain(m_.truth);
         if (plain && m_.prediction.type == PixelType::f32 && m_.truth.type == PixelType::f32) {
             for (std::size_t b = 0; b < bands; ++b) {
-                s.floats_p[b] = reinterpret_cast<const float*>(at(m_.prediction.band(static_cast<Index>(b)), y, x));
-                s.floats_t[b] = reinterpret_cast<const float*>(at(m_.truth.band(static_cast<Index>(b)), y, x));
+                s.floats_p[b] = reinterpret_cast<const float*>(m_.prediction.band(static_cast<Index>(b)).at(y, x));
+                s.floats_t[b] = reinterpret_cast<const float*>(m_.truth.band(static_cast<Index>(b)).at(y, x));
             }
             add(s.floats_p, s.floats_t, n, kernel_.pairs_f32, kernel_.angles_f32, kernel_.errors_f32, s, out);
             return;
@@ -195,7 +177,7 @@ class Pass {
     const double* values(const Image& image, std::size_t b, Index y, Index x, Index n, const Scratch& s,
                          double* out) const {
         const Plane plane = image.band(static_cast<Index>(b));
-        kernel_.convert(at(plane, y, x), plane.type, n, plane.scale, plane.offset, out);
+        kernel_.convert(plane.at(y, x), plane.type, n, plane.scale, plane.offset, out);
         Index kept = 0;
         for (const Index place : s.places) out[kept++] = out[place];
         return out;

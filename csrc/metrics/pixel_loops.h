@@ -74,7 +74,7 @@ STF_HD V angles_at(const T* const* p, const T* const* t, Index bands, Index i, V
         pp = multiply_add(x, x, pp);
         tt = multiply_add(y, y, tt);
     }
-    const V zero{}, one = V{} + 1.0;
+    const V zero{}, one = broadcast<V>(1.0);
     const V known = pp > 0.0 ? (tt > 0.0 ? one : zero) : zero;
     // The truth is brought to the length of the prediction; an angle does not see it.
     const V stretch = square_root((known > 0.0 ? pp : one) / (known > 0.0 ? tt : one));

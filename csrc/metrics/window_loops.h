@@ -1,129 +1,76 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sums over sliding windows of one tile, in a ring of rows.
+// Indices over sliding windows of one tile.
 //
-// Rows are kept as vectors whose lanes stand far apart: with 4 lanes and n columns, vector i holds the columns
-// i, n/4 + i, n/2 + i and 3n/4 + i. Then a neighbour along a row is the next vector, whole and aligned, and no lane
-// has to be shifted into another. Along the columns a window reaches the rows of the ring, along the row the vectors
-// that follow. Rows and columns are worked on four at a time, so that what is loaded serves four windows.
+// A row is summed along the columns when it comes in, and kept in a ring of rows for each index; four rows of windows
+// are then summed across the ring, and their index is taken at once. No sum of a whole tile is held.
 #pragma once
 
-#include "metrics/kernel.h"
+#include "metrics/lane_rows.h"
 #include "metrics/local_index.h"
-#include "stf/simd.h"
 
 namespace stf::STF_TARGET {
 
-constexpr int at_once = 4;
-constexpr Index fields = 4;  // p, t, p^2 + t^2, p t
-
-struct Layout {
-    Index span;     // window starts a lane, a multiple of `at_once`
-    Index vectors;  // vectors of a field: the span, the reach of the last window, and up to a whole block of lanes
-    Index slots;    // rows of the ring
-
-    STF_HD static Layout of(Index columns, Index reach) {
-        const Index span = ((columns + lanes - 1) / lanes + at_once - 1) / at_once * at_once;
-        return {span, (span + reach - 1 + lanes - 1) / lanes * lanes, at_once + reach - 1};
-    }
-    STF_HD Index field() const { return vectors * lanes; }
-    STF_HD Index row() const { return fields * field(); }
-    STF_HD Index line() const { return (lanes - 1) * span + vectors; }  // columns that the lanes cover
-};
-
-// Sums of `size` neighbours among x[k], k = 0 ... , by the binary digits of the size: 8 = 2 x 2 x 2 in three additions.
-// A rounding error stays in its window, and eight equal values have exactly eight times the value as sum.
-template <int size, int width, int offset, int held>
-STF_HD void add_digits(Vector (&power)[held], Vector (&out)[at_once]) {
-    if constexpr ((size & width) != 0) {
-        STF_UNROLL
-        for (int r = 0; r < at_once; ++r) out[r] = offset == 0 ? power[r] : out[r] + power[r + offset];
-    }
-    if constexpr (2 * width <= size) {
-        STF_UNROLL
-        for (int k = 0; k + width < held; ++k) power[k] = power[k] + power[k + width];
-        add_digits<size, 2 * width, offset + ((size & width) != 0 ? width : 0), held>(power, out);
-    }
-}
-
-// Four neighbouring windows of a size that is known to the compiler; `at(k)` is the k-th value they reach.
-template <int size, bool uniform, class At>
-STF_HD void four_windows(const At& at, const double* taps, Vector (&out)[at_once]) {
-    constexpr int held = size + at_once - 1;
-    Vector x[held];
-    STF_UNROLL
-    for (int k = 0; k < held; ++k) x[k] = at(k);
-    if constexpr (uniform) {
-        add_digits<size, 1, 0, held>(x, out);
-    } else {
-        STF_UNROLL
-        for (int r = 0; r < at_once; ++r) {
-            Vector sum = x[r + size / 2] * taps[size / 2];
-            STF_UNROLL
-            for (int k = 0; k < size / 2; ++k)
-                sum = multiply_add(x[r + k] + x[r + size - 1 - k], broadcast<Vector>(taps[k]), sum);
-            out[r] = sum;
-        }
-    }
-}
-
-// Four neighbouring windows of any size.
-template <class At>
-STF_HD void four_windows_of(Index size, const At& at, const double* taps, Vector (&out)[at_once]) {
-    for (int r = 0; r < at_once; ++r) {
-        Vector sum{};
-        for (Index k = 0; k < size; ++k) sum = multiply_add(at(r + k), broadcast<Vector>(taps[k]), sum);
-        out[r] = sum;
-    }
-}
-
-// A window whose size and weights the compiler knows, or not (size 0).
-template <int size_, bool uniform_>
-struct Shape {
-    static constexpr int size = size_;
-    template <class At>
-    STF_HD static void sums(const WindowedIndex& index, const At& at, Vector (&out)[at_once]) {
-        if constexpr (size_ > 0) {
-            four_windows<size_, uniform_>(at, index.taps, out);
-        } else {
-            four_windows_of(index.size, at, index.taps, out);
-        }
-    }
-};
-
 class Tile {
   public:
-    STF_HD Tile(const WindowTile& tile, double* scratch, const MetricsKernel& kernel)
-        : tile_(tile), kernel_(kernel), layout_(Layout::of(tile.x1 - tile.x0, tile.reach)) {
-        line_ = scratch;
-        raw_ = line_ + padded(layout_.line());
-        weights_ = raw_ + padded(layout_.line());
-        blurred_ = weights_ + 2 * layout_.span * lanes;
-        ring_ = blurred_ + at_once * layout_.row();
-        next_ = tile.y0;
+    STF_HD Tile(const WindowTile& tile, WindowSum* sums, Index count, double* scratch, const MetricsKernel& kernel)
+        : tile_(tile), kernel_(kernel), layout_(Layout::of(tile.x1 - tile.x0, tile.reach)), sums_(sums), count_(count) {
+        line_p_ = scratch;
+        line_t_ = line_p_ + padded(layout_.line());
+        weights_ = line_t_ + padded(layout_.line());
+        fields_ = weights_ + 2 * layout_.starts();
+        rings_[0] = fields_ + fields * layout_.field();
+        rings_[1] = rings_[0] + slots() * layout_.row();
         find_shift();
     }
 
-    STF_HD static Index doubles(const Layout& layout) {
-        return 2 * padded(layout.line()) + 2 * layout.span * lanes + (at_once + layout.slots) * layout.row();
+    STF_HD static Index doubles(Index columns, Index reach) {
+        const Layout layout = Layout::of(columns, reach);
+        return 2 * padded(layout.line()) + 2 * layout.starts() + fields * layout.field() +
+               2 * (reach + at_once - 1) * layout.row();
     }
 
     // All windows of the tile; adds to the totals.
-    STF_HD void measure(WindowSum* sums, Index count) {
-        for (Index k = 0; k < count; ++k) weigh_columns(*sums[k].index, weights_ + k * layout_.span * lanes);
+    STF_HD void measure() {
+        for (Index k = 0; k < count_; ++k) weigh_columns(*sums_[k].index, weights_ + k * layout_.starts());
+        Index next = tile_.y0;
         for (Index y = tile_.y0; y < tile_.y1; y += at_once) {
-            fill(y + at_once - 1 + tile_.reach);
-            for (Index k = 0; k < count; ++k) {
-                const WindowedIndex& index = *sums[k].index;
+            for (; next < y + at_once - 1 + tile_.reach; ++next) take_row(next);
+            for (Index k = 0; k < count_; ++k) {
+                const WindowedIndex& index = *sums_[k].index;
                 const Index begin = y > index.first_row ? y : index.first_row;
                 const Index stop = y + at_once < tile_.y1 ? y + at_once : tile_.y1;
                 const Index end = stop < index.last_row ? stop : index.last_row;
-                if (begin < end) rows(y, begin, end, sums[k], weights_ + k * layout_.span * lanes);
+                if (begin < end)
+                    dispatch(k, [&](const auto& taps, auto kind) { across(k, taps, kind, y, begin, end); });
             }
         }
     }
 
   private:
+    template <Index2d kind_>
+    struct Kind {
+        static constexpr Index2d value = kind_;
+    };
+
     STF_HD static Index padded(Index n) { return (n + 7) / 8 * 8; }
+    STF_HD Index slots() const { return tile_.reach + at_once - 1; }
+
+    STF_HD double* slot(Index k, Index y) const { return rings_[k] + (y - tile_.y0) % slots() * layout_.row(); }
+
+    // Calls with the weights of an index as the compiler may know them, and with its kind.
+    template <class Call>
+    STF_HD void dispatch(Index k, const Call& call) const {
+        const WindowedIndex& index = *sums_[k].index;
+        if (index.kind == Index2d::uqi) {
+            call(Taps<8, true>(index), Kind<Index2d::uqi>{});
+        } else if (index.size == 11 && !index.uniform) {
+            call(Taps<11, false>(index), Kind<Index2d::ssim>{});
+        } else if (index.size == 7 && index.uniform) {
+            call(Taps<7, true>(index), Kind<Index2d::ssim>{});
+        } else {
+            call(Taps<0, false>(index), Kind<Index2d::ssim>{});
+        }
+    }
 
     STF_HD bool is_usable(Index y, Index x) const {
         return tile_.usable == nullptr || tile_.usable[(y - tile_.y0) * tile_.usable_columns + (x - tile_.x0)] != 0;
@@ -135,11 +82,7 @@ class Tile {
     }
 
     STF_HD void read(const Plane& plane, Index y, Index x, Index n, double* out) const {
-        const Index size = plane.type == PixelType::f64                                   ? 8
-                           : plane.type == PixelType::u8 || plane.type == PixelType::i8   ? 1
-                           : plane.type == PixelType::u16 || plane.type == PixelType::i16 ? 2
-                                                                                          : 4;
-        kernel_.convert(plane.first + y * plane.row_bytes + x * size, plane.type, n, plane.scale, plane.offset, out);
+        kernel_.convert(plane.at(y, x), plane.type, n, plane.scale, plane.offset, out);
     }
 
     // Values are taken less one of the tile: variances do not feel it and keep their digits. The median of three pixels
@@ -164,38 +107,39 @@ class Tile {
         }
     }
 
-    STF_HD double* slot(Index y) const { return ring_ + (y - tile_.y0) % layout_.slots * layout_.row(); }
-
-    // One row of one image into the lanes. Pixels that do not count, and those beyond the image, are zero.
-    STF_HD void spread(const Plane& plane, Index y, double shift, double* out) {
+    // One row of one image. Pixels that do not count, and those beyond the image, have the shift as value.
+    STF_HD void read_line(const Plane& plane, Index y, double shift, double* line) const {
         const Index n = columns(), length = layout_.line();
-        read(plane, y, tile_.x0, n, raw_);
-        for (Index j = 0; j < n; ++j) line_[j] = raw_[j] - shift;
-        for (Index j = n; j < length; ++j) line_[j] = 0;
-        if (tile_.usable != nullptr) {
-            const std::uint8_t* usable = tile_.usable + (y - tile_.y0) * tile_.usable_columns;
-            for (Index j = 0; j < n; ++j) line_[j] = usable[j] ? line_[j] : 0.0;
-        }
-        for (Index i = 0; i < layout_.vectors; ++i)
-            for (Index lane = 0; lane < lanes; ++lane) out[i * lanes + lane] = line_[lane * layout_.span + i];
+        read(plane, y, tile_.x0, n, line);
+        if (y + 1 < tile_.height) prefetch(plane.at(y + 1, tile_.x0), n * bytes_of(plane.type));
+        for (Index j = n; j < length; ++j) line[j] = shift;
+        if (tile_.usable == nullptr) return;
+        const std::uint8_t* usable = tile_.usable + (y - tile_.y0) * tile_.usable_columns;
+        for (Index j = 0; j < n; ++j) line[j] = usable[j] ? line[j] : shift;
     }
 
-    // The ring holds the rows up to `end`; rows below the image are zero and belong to no window that counts.
-    STF_HD void fill(Index end) {
-        const Index n = layout_.field();
-        for (; next_ < end; ++next_) {
-            double* STF_RESTRICT out = slot(next_);
-            if (next_ >= tile_.height) {
-                for (Index i = 0; i < layout_.row(); ++i) out[i] = 0;
-                continue;
-            }
-            spread(tile_.p, next_, shift_p_, out);
-            spread(tile_.t, next_, shift_t_, out + n);
-            for (Index i = 0; i < n; i += lanes) {
-                const Vector p = load<Vector>(out + i), t = load<Vector>(out + n + i);
-                store(out + 2 * n + i, p * p + t * t);
-                store(out + 3 * n + i, p * t);
-            }
+    // Rows below the image belong to no window that counts; what their place in the rings holds does not matter.
+    STF_HD void take_row(Index y) {
+        if (y >= tile_.height) return;
+        read_line(tile_.p, y, shift_p_, line_p_);
+        read_line(tile_.t, y, shift_t_, line_t_);
+        fill_fields(layout_, line_p_, line_t_, shift_p_, shift_t_, fields_);
+        for (Index f = 0; f < fields; ++f)
+            for (Index k = 0; k < count_; ++k)
+                dispatch(k, [&](const auto& taps, auto) {
+                    along(taps, fields_ + f * layout_.field(), slot(k, y) + f * layout_.starts());
+                });
+    }
+
+    // Sums of one field along the row, of windows that begin in each column.
+    template <class Weights>
+    STF_HD void along(const Weights& taps, const double* STF_RESTRICT from, double* STF_RESTRICT out) const {
+        const Index starts = layout_.starts();
+        for (Index i = 0; i < starts; i += at_once * lanes) {
+            Vector sums[at_once];
+            taps.sums([&](Index k) { return load<Vector>(from + i + k * lanes); }, sums);
+            STF_UNROLL
+            for (int r = 0; r < at_once; ++r) store(out + i + r * lanes, sums[r]);
         }
     }
 
@@ -214,96 +158,52 @@ class Tile {
         if (tile_.x0 < index.first_column) return 0;
         const Index right = tile_.x1 < index.last_column ? tile_.x1 : index.last_column;
         const Index whole = right - tile_.x0 - (lanes - 1) * layout_.span;
-        return whole < 0 ? 0 : whole < layout_.span ? whole / at_once * at_once : layout_.span;
+        return whole < 0 ? 0 : whole < layout_.span ? whole : layout_.span;
     }
 
-    STF_HD void rows(Index y, Index begin, Index end, WindowSum& sum, const double* weights) {
-        const WindowedIndex& index = *sum.index;
-        if (index.kind == Index2d::uqi) {
-            measure_rows<Shape<8, true>, Index2d::uqi>(y, begin, end, sum, weights);
-        } else if (index.size == 11 && !index.uniform) {
-            measure_rows<Shape<11, false>, Index2d::ssim>(y, begin, end, sum, weights);
-        } else if (index.size == 7 && index.uniform) {
-            measure_rows<Shape<7, true>, Index2d::ssim>(y, begin, end, sum, weights);
+    // Sums of rows y ... y + 3 of windows across the ring, and the index of those in [begin, end).
+    template <class Weights, class IndexKind>
+    STF_HD void across(Index k, const Weights& taps, IndexKind kind, Index y, Index begin, Index end) {
+        const WindowSum& sum = sums_[k];
+        const Index safe = whole_vectors(*sum.index);
+        if (sum.whole == nullptr && sum.map == nullptr && begin == y && end == y + at_once) {
+            across_part<false>(k, taps, kind, y, begin, end, 0, safe);
+            across_part<true>(k, taps, kind, y, begin, end, safe, layout_.span);
         } else {
-            measure_rows<Shape<0, false>, Index2d::ssim>(y, begin, end, sum, weights);
+            across_part<true>(k, taps, kind, y, begin, end, 0, layout_.span);
         }
     }
 
-    template <class Window, Index2d kind>
-    __attribute__((noinline)) void measure_rows(Index y, Index begin, Index end, WindowSum& sum,
-                                                const double* weights) {
+    template <bool weighted, class Weights, class IndexKind>
+    STF_HD void across_part(Index k, const Weights& taps, IndexKind kind, Index y, Index begin, Index end, Index first,
+                            Index last) {
+        WindowSum& sum = sums_[k];
         const WindowedIndex& index = *sum.index;
-        down<Window>(y, index);
-        for (Index row = begin; row < end; ++row) {
-            const double* source = blurred_ + (row - y) * layout_.row();
-            if (sum.whole != nullptr) {
-                // The weights of this row: `raw_` and `line_` are free between two fills, but shorter than a span.
-                along<Window, kind, true>(row, source, sum, weights);
-            } else {
-                along<Window, kind, false>(row, source, sum, weights);
-            }
-        }
-    }
-
-    // Sums along the columns: rows y ... y + 3 of windows, all vectors and fields.
-    template <class Window>
-    STF_HD void down(Index y, const WindowedIndex& index) {
-        const Index n = layout_.row();
-        double* STF_RESTRICT out = blurred_;
-        if constexpr (Window::size > 0) {
-            constexpr int held = Window::size + at_once - 1;
-            const double* from[held];
-            for (int k = 0; k < held; ++k) from[k] = slot(y + k);
-            for (Index i = 0; i < n; i += lanes) {
-                Vector sums[at_once];
-                Window::sums(index, [&](Index k) { return load<Vector>(from[k] + i); }, sums);
-                STF_UNROLL
-                for (int r = 0; r < at_once; ++r) store(out + r * n + i, sums[r]);
-            }
-        } else {
-            for (Index i = 0; i < n; i += lanes) {
-                Vector sums[at_once];
-                Window::sums(index, [&](Index k) { return load<Vector>(slot(y + k) + i); }, sums);
-                for (int r = 0; r < at_once; ++r) store(out + r * n + i, sums[r]);
-            }
-        }
-    }
-
-    // Sums along one row, the index of every window, and their sum.
-    template <class Window, Index2d kind, bool holes>
-    STF_HD void along(Index row, const double* source, WindowSum& sum, const double* weights) {
-        const WindowedIndex& index = *sum.index;
-        const Index n = layout_.field(), safe = whole_vectors(index);
+        const Index starts = layout_.starts();
         const double scale = index.uniform ? 1.0 / static_cast<double>(index.size * index.size) : 1.0;
-        const std::uint8_t* whole = holes ? sum.whole + (row - tile_.y0) * (tile_.x1 - tile_.x0) : nullptr;
+        const double* known[Weights::known > 0 ? Weights::known + at_once - 1 : 1];
+        if constexpr (Weights::known > 0)
+            for (int r = 0; r < Weights::known + at_once - 1; ++r) known[r] = slot(k, y + r);
         Vector total{};
-        for (Index i = 0; i < layout_.span; i += at_once) {
+        for (Index i = first; i < last; ++i) {
             Vector means[fields][at_once];
             STF_UNROLL
             for (Index f = 0; f < fields; ++f) {
-                const double* from = source + f * n + i * lanes;
-                Window::sums(index, [&](Index k) { return load<Vector>(from + k * lanes); }, means[f]);
+                const Index at = f * starts + i * lanes;
+                if constexpr (Weights::known > 0) {
+                    taps.sums([&](Index r) { return load<Vector>(known[r] + at); }, means[f]);
+                } else {
+                    taps.sums([&](Index r) { return load<Vector>(slot(k, y + r) + at); }, means[f]);
+                }
             }
             STF_UNROLL
-            for (int k = 0; k < at_once; ++k) {
+            for (int r = 0; r < at_once; ++r) {
                 if (index.uniform)
-                    for (Index f = 0; f < fields; ++f) means[f][k] = means[f][k] * scale;
-                const LocalStatistics<Vector> local =
-                    local_statistics<Vector>(means[0][k], means[1][k], means[2][k], means[3][k], shift_p_, shift_t_);
-                Vector value;
-                if constexpr (kind == Index2d::ssim) {
-                    value = structural_similarity<Vector>(local, index.c1, index.c2);
-                } else {
-                    value = universal_quality<Vector>(local);
-                }
-                if (holes || i >= safe) {
-                    Vector weight = load<Vector>(weights + (i + k) * lanes);
-                    if constexpr (holes) weight = weight * lane_weights(whole, i + k);
-                    value = weight > 0.0 ? value : Vector{};
-                    if (sum.map != nullptr) put(row, i + k, value, weight, sum);
-                } else if (sum.map != nullptr) {
-                    put(row, i + k, value, broadcast<Vector>(1.0), sum);
+                    for (Index f = 0; f < fields; ++f) means[f][r] = means[f][r] * scale;
+                Vector value = value_of(kind, index, means[0][r], means[1][r], means[2][r], means[3][r]);
+                if constexpr (weighted) {
+                    if (y + r < begin || y + r >= end) continue;
+                    value = weigh(k, y + r, i, value);
                 }
                 total += value;
             }
@@ -311,34 +211,49 @@ class Tile {
         sum.total += sum_of(total);
     }
 
-    STF_HD Vector lane_weights(const std::uint8_t* whole, Index i) const {
-        alignas(64) double out[lanes];
-        const Index n = tile_.x1 - tile_.x0;
-        for (Index lane = 0; lane < lanes; ++lane) {
-            const Index x = lane * layout_.span + i;
-            out[lane] = x < n ? static_cast<double>(whole[x]) : 0.0;
+    template <class IndexKind>
+    STF_HD Vector value_of(IndexKind, const WindowedIndex& index, Vector p, Vector t, Vector squares,
+                           Vector product) const {
+        const auto local = local_statistics<Vector>(p, t, squares, product, shift_p_, shift_t_);
+        if constexpr (IndexKind::value == Index2d::ssim) {
+            return structural_similarity<Vector>(local, index.c1, index.c2);
+        } else {
+            return universal_quality<Vector>(local);
         }
-        return load<Vector>(out);
     }
 
-    void put(Index row, Index i, Vector value, Vector weight, WindowSum& sum) const {
-        alignas(64) double values[lanes], counts[lanes];
-        store(values, value);
-        store(counts, weight);
-        const WindowedIndex& index = *sum.index;
-        for (Index lane = 0; lane < lanes; ++lane) {
-            const Index x = tile_.x0 + lane * layout_.span + i - index.first_column;
-            if (counts[lane] > 0)
-                sum.map[(row - index.first_row) * sum.map_columns + x] = static_cast<float>(values[lane]);
+    // The value where the window counts, and 0 elsewhere; notes it in the map.
+    STF_HD Vector weigh(Index k, Index row, Index i, Vector value) const {
+        const WindowSum& sum = sums_[k];
+        Vector weight = load<Vector>(weights_ + k * layout_.starts() + i * lanes);
+        alignas(64) double counts[lanes], values[lanes];
+        if (sum.whole != nullptr) {
+            const Index n = tile_.x1 - tile_.x0;
+            const std::uint8_t* whole = sum.whole + (row - tile_.y0) * n;
+            for (Index lane = 0; lane < lanes; ++lane) {
+                const Index x = lane * layout_.span + i;
+                counts[lane] = x < n ? static_cast<double>(whole[x]) : 0.0;
+            }
+            weight = weight * load<Vector>(counts);
         }
+        if (sum.map != nullptr) {
+            const WindowedIndex& index = *sum.index;
+            store(values, value);
+            store(counts, weight);
+            float* map = sum.map + (row - index.first_row) * sum.map_columns + (tile_.x0 + i - index.first_column);
+            for (Index lane = 0; lane < lanes; ++lane)
+                if (counts[lane] > 0) map[lane * layout_.span] = static_cast<float>(values[lane]);
+        }
+        return weight > 0.0 ? value : Vector{};
     }
 
     const WindowTile& tile_;
     const MetricsKernel& kernel_;
     Layout layout_;
-    double *line_, *raw_, *weights_, *blurred_, *ring_;
+    WindowSum* sums_;
+    Index count_;
+    double *line_p_, *line_t_, *weights_, *fields_, *rings_[2];
     double shift_p_, shift_t_;
-    Index next_;
 };
 
 }  // namespace stf::STF_TARGET

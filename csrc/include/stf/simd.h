@@ -86,7 +86,7 @@ STF_HD void store(double* to, V value) {
 
 template <class V>
 STF_HD V broadcast(double value) {
-    return V{} + value;
+    return value - V{};  // and not V{} + value, which would turn -0 into 0 and therefore take an addition
 }
 
 #ifdef STF_HAS_VECTORS

@@ -18,9 +18,11 @@
 
 #ifdef __GNUC__
 #define STF_RESTRICT __restrict__
+#define STF_PREFETCH(address) __builtin_prefetch(address)
 #define STF_UNROLL _Pragma("GCC unroll 32")
 #else
 #define STF_RESTRICT
+#define STF_PREFETCH(address) static_cast<void>(address)
 #define STF_UNROLL
 #endif
 
