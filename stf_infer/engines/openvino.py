@@ -99,18 +99,17 @@ class OpenVinoTarget(Target):
         return replace(info, usable=True, builds=True, devices=devices)
 
     def compile(self, job: Job) -> Compiled:
-        core = runtime().Core()
+        core, hint = runtime().Core(), self.hint(job.bundle, job.precision)
 
         def compile_for(tiles: int) -> bytes:
             job.say("compiling")
-            config = self.config(job.precision, 1, None)
-            return _exported(_compile(core, job.graph, tiles, self.kind, config))
+            return _exported(_compile(core, job.graph, tiles, self.kind, self.config(hint, 1, None)))
 
-        blob, streams = self._tuned(core, compile_for, job)
+        blob, streams = self._tuned(core, compile_for, job, hint)
         (job.folder / _BLOB).write_bytes(blob)
         return Compiled((_BLOB,), {"streams": streams, "cores": cores()})
 
-    def _tuned(self, core: Any, compile_for: Compile, job: Job) -> tuple[bytes, int]:
+    def _tuned(self, core: Any, compile_for: Compile, job: Job, hint: str) -> tuple[bytes, int]:
         """The blob and how many of it run at once: as stated, or what is measured to be fastest."""
         if job.options["streams"]:
             return compile_for(job.batch), int(job.options["streams"])
@@ -124,13 +123,21 @@ class OpenVinoTarget(Target):
             core,
             self.kind,
             compile_for,
-            lambda streams: self.config(job.precision, streams, None),
+            lambda streams: self.config(hint, streams, None),
             cores(),
             job.batch,
             job.batch == 1 and fixed_batch(job.bundle) is None,
             job.say,
         )
         return best.blob, best.streams
+
+    def hint(self, bundle: Bundle, precision: str) -> str:
+        """What to compute in where the graph leaves it open.
+
+        A graph that is bf16 itself says so node by node, and leaves in fp32 what has to stay: a CPU that is told bf16
+        would round that, too.
+        """
+        return "fp32" if self.kind == "CPU" and precision in bundle.precisions else precision
 
     def config(self, precision: str, streams: int, threads: int | None) -> dict[str, Any]:
         """What OpenVINO is told for so many streams."""
@@ -166,25 +173,25 @@ class OpenVinoEngine(Engine):
             graph = bundle.asset(graph_of(bundle, self._precision, self._target.executed))
             # Samples come by the dozen, in numbers that differ from call to call; tiles one by one.
             size = 1 if usual_batch(bundle) == 1 else None
-            self._model: Any = _compile(core, graph, size, kind, self._target.config(self._precision, 1, threads))
+            config = self._target.config(self._target.hint(bundle, self._precision), 1, threads)
+            self._model: Any = _compile(core, graph, size, kind, config)
             streams = 1
         else:
             # What was measured holds for that many cores, and not where the caller says how many threads to take.
             settings = self._stored.settings
             streams = settings["streams"] if settings["cores"] == cores() and threads is None else 1
-            self._model = self._import(core, streams, threads)
+            config = self._target.config(self._target.hint(bundle, self._precision), streams, threads)
+            self._model = self._import(core, config)
         batch = self._model.inputs[0].partial_shape[0]
         self._size = batch.get_length() if batch.is_static else None
         self._requests = [self._model.create_infer_request() for _ in range(streams)]
         self.preferred_batch = streams * (self._size or 1)
 
-    def _import(self, core: Any, streams: int, threads: int | None) -> Any:
+    def _import(self, core: Any, config: dict[str, Any]) -> Any:
         assert self._stored is not None
         blob = self._stored.files[0]
         try:
-            return core.import_model(
-                io.BytesIO(blob.read_bytes()), self._target.kind, self._target.config(self._precision, streams, threads)
-            )
+            return core.import_model(io.BytesIO(blob.read_bytes()), self._target.kind, config)
         except RuntimeError as error:
             raise EngineError("OpenVINO cannot load the engine", got=f"{blob.name}: {_last_line(error)}") from error
 

@@ -84,6 +84,21 @@ def test_bf16_is_computed_where_it_is_asked_for(blur, built):
             assert (abs(middle - given["fine_t1"][0, 0, 0, 0]) > 1e-4) == (precision == "bf16")
 
 
+@BF16
+@pytest.mark.parametrize("built", [True, False])
+def test_what_a_bf16_graph_leaves_in_fp32_stays_there(blur, monkeypatch, built):
+    """Here all of it: the bundle says that its graph, which is fp32, is what stands for bf16."""
+    graphs = {"fp32": "model-fp32", "bf16": "model-fp32"}
+    monkeypatch.setattr(Bundle, "precisions", property(lambda self: graphs))
+    if built:
+        make(blur, precision="bf16")
+    with open_engine(blur, "openvino-cpu", precision="bf16") as engine:
+        assert engine.describe()["precision"] == "bf16"
+        given = {k: np.zeros_like(v) for k, v in tiles(engine, 1).items()}
+        given["fine_t1"] += np.float32(1 + 2.0**-12)
+        assert abs(engine.infer(given)["fine_t2"][0, 0, 16, 16] - given["fine_t1"][0, 0, 0, 0]) < 1e-6
+
+
 def test_bf16_is_refused_where_the_processor_has_none(blur, monkeypatch):
     monkeypatch.setattr(backend, "cpu", lambda: machine.Cpu("old", ("avx2",)))
     with pytest.raises(EngineError, match=r"openvino-cpu does not compute in bf16 on this device.*Allowed: fp32, int8"):
