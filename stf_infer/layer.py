@@ -264,17 +264,24 @@ class Strip:
         self.pixels: np.ndarray = np.empty((0, 0, 0), layer.dtype)
         self.valid: np.ndarray = np.empty((0, 0), np.uint8)
 
-    def move_to(self, first: int, stop: int) -> None:
-        """Hold the rows ``[first, stop)`` of the layer's grid."""
+    def move_to(self, first: int, stop: int) -> int:
+        """Hold the rows ``[first, stop)`` of the layer's grid.
+
+        Returns:
+            Bytes of those that had to be read.
+        """
         held_stop = self.first + self.valid.shape[0]
         if self.valid.size and self.first <= first < held_stop <= stop:
             kept = slice(first - self.first, None)
             new = [self._read(held_stop, stop)] if stop > held_stop else []
             self.pixels = np.concatenate([self.pixels[:, kept], *(n[0] for n in new)], axis=1)
             self.valid = np.concatenate([self.valid[kept], *(n[1] for n in new)])
+            read = sum(n[0].nbytes for n in new)
         else:
             self.pixels, self.valid = self._read(first, stop)
+            read = self.pixels.nbytes
         self.first = first
+        return read
 
     def _read(self, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         pixels, valid = self.layer.read(first, stop)

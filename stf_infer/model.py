@@ -16,6 +16,7 @@ from .errors import UsageError
 from .grid import Window
 from .opened import OpenBundle, check_batch
 from .pipeline import FusionResult, Pipeline, Progress, Writer
+from .profile import Profile
 from .samples.spec import SampleSpec
 from .scene import Scene
 from .storage import CompressName, DTypeName, FormatName, Storage
@@ -89,6 +90,7 @@ class Model(OpenBundle):
         resume: bool = False,
         any_ratio: bool = False,
         progress: Progress | None = None,
+        profile: bool | str | Path = False,
         **rasters: Any,
     ) -> FusionResult:
         """Predict the fine image at t2.
@@ -111,6 +113,8 @@ class Model(OpenBundle):
             resume: Keep a journal when interrupted, and continue an interrupted run of the same inputs.
             any_ratio: Accept coarse rasters whose pixel size does not fit the contract's ratio.
             progress: Called with (pixels done, pixels in all).
+            profile: True measures what each thread does (``FusionResult.profile``); a path writes a trace for Perfetto
+                or Chrome as well.
             **rasters: One raster a role (``fine_t1=...``): a path, an array ``(C, H, W)``, a DataArray, or a
                 :class:`stf_infer.Raster` that states bands, scale, nodata or CRS.
 
@@ -131,15 +135,20 @@ class Model(OpenBundle):
         from .layout import FileOptions
 
         options = FileOptions(format, compress, overviews, threads=self._threads or 2)
+        profiled = Profile(None if isinstance(profile, bool) else profile, wanted=profile is not False)
         with (
             rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE, GDAL_NUM_THREADS=str(options.threads)),
             Scene(self.spec, rasters, any_ratio=any_ratio) as scene,
         ):
-            run = _Run(scene, area_window(aoi, scene.grid), self._batch(tile_batch), ensemble, progress)
+            run = _Run(scene, area_window(aoi, scene.grid), self._batch(tile_batch), ensemble, progress, profiled)
             if output is None:
-                return self._fuse_array(run)
-            storage = Storage.choose(self.spec.output, dtype, scene.fine_profile, ensemble.samples)
-            return self._fuse_file(Path(output), run, storage, options, resume)
+                result = self._fuse_array(run)
+            else:
+                storage = Storage.choose(self.spec.output, dtype, scene.fine_profile, ensemble.samples)
+                result = self._fuse_file(Path(output), run, storage, options, resume)
+        result.profile = profiled.stages
+        profiled.write({"pixels": result.pixels, "seconds": result.seconds, **result.provenance})
+        return result
 
     def _fuse_array(self, run: _Run) -> FusionResult:
         from .output import ArrayWriter
@@ -169,7 +178,8 @@ class Model(OpenBundle):
         with writer:
             result = run.pipeline(self.engine, writer, storage).run()
             began = time.perf_counter()
-            writer.finish()
+            with run.profile.at_work("finish"):
+                writer.finish()
             result.finish_seconds = time.perf_counter() - began
             result.seconds += result.finish_seconds
         result.path, result.bands, result.provenance = path, writer.bands, self._provenance(run)
@@ -257,6 +267,7 @@ class _Run:
     tile_batch: int
     ensemble: Ensemble
     progress: Progress | None
+    profile: Profile
 
     @property
     def grid(self) -> Grid:
@@ -273,6 +284,7 @@ class _Run:
             tile_batch=self.tile_batch,
             ensemble=self.ensemble,
             progress=self.progress,
+            profile=self.profile,
         )
 
 

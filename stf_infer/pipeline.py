@@ -11,22 +11,24 @@ One row of tiles after the other. The engine never waits for the disk unless the
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
+from .channel import Channel, Stopped
 from .engines.base import Engine
 from .ensemble import Ensemble
 from .errors import EngineError, NodataError
 from .grid import Tile, Window
 from .noise import TileNoise
 from .open_rows import OpenRows
+from .profile import Profile, Stage
 from .scene import Scene
 from .seam import SeamMeter
 from .storage import Storage
@@ -63,6 +65,7 @@ class FusionResult:
         engine_seconds: Time inside of the engine.
         seam_ratio: Mean gradient across tile borders over that elsewhere; None without a border.
         provenance: Bundle, engine, precision and tile plan that made the result.
+        profile: What each thread did and for how long, where that was asked for.
     """
 
     path: Any = None
@@ -78,6 +81,7 @@ class FusionResult:
     engine_seconds: float = 0.0
     seam_ratio: float | None = None
     provenance: dict[str, str] = field(default_factory=dict)
+    profile: tuple[Stage, ...] = ()
 
     @property
     def mpx_per_second(self) -> float:
@@ -86,17 +90,32 @@ class FusionResult:
 
     def as_dict(self) -> dict[str, Any]:
         """All figures as plain values, without the array."""
-        shown = {k: v for k, v in vars(self).items() if k != "array"}
+        shown = {k: v for k, v in vars(self).items() if k not in ("array", "profile")}
+        if self.profile:
+            shown["profile"] = [stage.as_dict() for stage in self.profile]
         return {**shown, "path": None if self.path is None else str(self.path), "mpx_per_s": self.mpx_per_second}
 
 
 @dataclass(frozen=True)
 class _TileRow:
-    """The start of a row of tiles: which pixels of its scene rows ``[first, ...)`` are valid, (rows, W)."""
+    """The start of the row of tiles ``iy``.
+
+    ``valid`` says which pixels of its scene rows ``[first, ...)`` are valid, (rows, W). No tile is still to come of the
+    rows of tiles before ``complete``.
+    """
 
     iy: int
     first: int
     valid: np.ndarray
+    complete: int
+
+
+@dataclass
+class _Filling:
+    """A batch that is being filled: arrays for all of its tiles, and those that it has."""
+
+    inputs: dict[str, np.ndarray]
+    tiles: list[Tile] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -114,42 +133,6 @@ class _Output:
     output: np.ndarray
 
 
-class _Stopped(Exception):
-    """Another thread has failed; nothing more is wanted."""
-
-
-class _Channel:
-    """A bounded queue that ends, and that can be broken off from either side."""
-
-    def __init__(self, size: int, stop: threading.Event) -> None:
-        self._queue: queue.Queue[Any] = queue.Queue(size)
-        self._stop = stop
-
-    def put(self, item: Any) -> None:
-        while True:
-            if self._stop.is_set():
-                raise _Stopped
-            try:
-                return self._queue.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-
-    def end(self) -> None:
-        self.put(None)
-
-    def __iter__(self) -> Iterator[Any]:
-        while True:
-            if self._stop.is_set():
-                raise _Stopped
-            try:
-                item = self._queue.get(timeout=0.1)
-            except queue.Empty:
-                continue
-            if item is None:
-                return
-            yield item
-
-
 class Pipeline:
     """One fusion, from open rasters to finished rows.
 
@@ -162,6 +145,7 @@ class Pipeline:
         tile_batch: Tiles in one engine call.
         ensemble: Which noise a network with noise inputs sees, and how many samples it draws.
         progress: Called with (pixels done, pixels in all) from the writer's thread.
+        profile: Told what each thread does, and when.
     """
 
     def __init__(
@@ -175,6 +159,7 @@ class Pipeline:
         tile_batch: int = 1,
         ensemble: Ensemble | None = None,
         progress: Progress | None = None,
+        profile: Profile | None = None,
     ) -> None:
         self.scene, self.engine, self.writer, self.storage = scene, engine, writer, storage
         self.plan = scene.plan()
@@ -183,8 +168,10 @@ class Pipeline:
         self.spec = scene.spec
         self._stop = threading.Event()
         self._errors: list[BaseException] = []
-        self._batches = _Channel(2, self._stop)
-        self._outputs = _Channel(2, self._stop)
+        self.profile = profile or Profile(wanted=False)
+        self._batches = Channel(2, self._stop, self.profile)
+        self._outputs = Channel(2, self._stop, self.profile)
+        self._filling: _Filling | None = None
         self._valid_pixels = self._not_finite = self._skipped = 0
         self._seam = SeamMeter(self.plan)
 
@@ -208,7 +195,7 @@ class Pipeline:
             engine_seconds, tiles = self._infer()
             for thread in threads:
                 thread.join()
-        except _Stopped:
+        except Stopped:
             pass
         except BaseException:  # Ctrl-C too, wherever it strikes
             self._stop.set()
@@ -252,7 +239,7 @@ class Pipeline:
     def _guard(self, stage: Callable[[], None]) -> None:
         try:
             stage()
-        except _Stopped:
+        except Stopped:
             pass
         except BaseException as error:
             self._errors.append(error)
@@ -293,40 +280,52 @@ class Pipeline:
         columns = self._tile_columns()
         for iy in self._tile_rows():
             self._produce_row(iy, columns)
+        self._hand_on()
         self._batches.end()
 
     def _produce_row(self, iy: int, columns: list[int]) -> None:
         origin = self.plan.y.origins[iy]
         first, stop = max(origin, 0), min(origin + self.plan.y.size, self.scene.shape.height)
         valid = np.ones((stop - first, self.scene.shape.width), np.uint8)
-        for reader in self.scene.readers.values():
-            reader.move_to((origin, origin + self.plan.y.size))
-            valid &= reader.valid(first, stop)
-        self._batches.put(_TileRow(iy, first, valid))
-        waiting: list[Tile] = []
+        with self.profile.at_work("read") as span:
+            for reader in self.scene.readers.values():
+                span.bytes += reader.move_to((origin, origin + self.plan.y.size))
+                valid &= reader.valid(first, stop)
+        complete = self._filling.tiles[0].iy if self._filling else iy
+        self._batches.put(_TileRow(iy, first, valid, complete))
         for ix in columns:
             tile = self.plan[iy, ix]
-            if not self._has_valid(tile, valid, first):
+            if self._has_valid(tile, valid, first):
+                self._take(tile)
+            else:
                 self._skipped += 1
-                continue
-            waiting.append(tile)
-            if len(waiting) == self.tile_batch:
-                self._produce_batches(waiting)
-                waiting = []
-        if waiting:
-            self._produce_batches(waiting)
 
     def _has_valid(self, tile: Tile, valid: np.ndarray, first: int) -> bool:
         y0, y1 = self._reach(self.plan.y, tile.iy)
         x0, x1 = self._reach(self.plan.x, tile.ix)
         return bool(valid[y0 - first : y1 - first, x0:x1].any())
 
-    def _produce_batches(self, tiles: list[Tile]) -> None:
+    def _take(self, tile: Tile) -> None:
+        """Gather a tile into the batch that is being filled: batches are full, whatever the tiles of a row are."""
+        if self._filling is None:
+            self._filling = _Filling(self.scene.empty_batch(self.tile_batch))
+        with self.profile.at_work("gather") as span:
+            span.bytes = self.scene.gather_tile(tile, self._filling.inputs, len(self._filling.tiles))
+        self._filling.tiles.append(tile)
+        if len(self._filling.tiles) == self.tile_batch:
+            self._hand_on()
+
+    def _hand_on(self) -> None:
         """One batch for each sample: they share the rasters and differ in the noise."""
-        rasters = self.scene.gather(tiles)
+        if self._filling is None:
+            return
+        tiles = self._filling.tiles
+        rasters = {name: array[: len(tiles)] for name, array in self._filling.inputs.items()}
+        self._filling = None
         for sample, seed in enumerate(self.ensemble.seeds):
             noise = TileNoise(seed, [tile.read for tile in tiles])
-            drawn = {spec.tensor: noise.draw(spec.draw, len(spec.bands)) for spec in self.spec.noises}
+            with self.profile.at_work("noise") if self.spec.noises else contextlib.nullcontext():
+                drawn = {spec.tensor: noise.draw(spec.draw, len(spec.bands)) for spec in self.spec.noises}
             self._batches.put(_Batch(tiles, sample, {**rasters, **drawn}, noise))
 
     def _infer(self) -> tuple[float, int]:
@@ -334,7 +333,9 @@ class Pipeline:
         for item in self._batches:
             if isinstance(item, _Batch):
                 began = time.perf_counter()
-                outputs = self.engine.infer(item.inputs, item.noise)
+                with self.profile.at_work("infer") as span:
+                    outputs = self.engine.infer(item.inputs, item.noise)
+                    span.bytes = sum(array.nbytes for array in item.inputs.values())
                 seconds += time.perf_counter() - began
                 tiles += len(item.tiles) if item.sample == 0 else 0
                 item = _Output(item.tiles, item.sample, outputs[self.spec.output.tensor])
@@ -345,18 +346,20 @@ class Pipeline:
     def _consume(self) -> None:
         bands = len(self.spec.output.bands)
         rows = OpenRows(self.plan, self.ensemble.samples * bands)
-        current: int | None = None
+        last: int | None = None
         for item in self._outputs:
             if isinstance(item, _TileRow):
-                if current is not None:
-                    self._finish_rows(rows, self.plan.final_rows(current))
-                current = item.iy
+                if last is not None and item.complete:
+                    self._finish_rows(rows, self.plan.final_rows(item.complete - 1))
+                last = item.iy
                 rows.extend(item.first, item.valid)
             else:
-                for tile, values in zip(item.tiles, item.output, strict=True):
-                    rows.add(tile, values, item.sample * bands)
-        if current is not None:
-            self._finish_rows(rows, min(self.plan.final_rows(current), rows.stop))
+                with self.profile.at_work("blend") as span:
+                    for tile, values in zip(item.tiles, item.output, strict=True):
+                        rows.add(tile, values, item.sample * bands)
+                    span.bytes = item.output.nbytes
+        if last is not None:
+            self._finish_rows(rows, min(self.plan.final_rows(last), rows.stop))
 
     def _mean_sample(self, sums: np.ndarray) -> np.ndarray:
         samples = self.ensemble.samples
@@ -372,12 +375,16 @@ class Pipeline:
         if end > begin:
             # Outside of the area lie tiles that were not run.
             wanted = slice(begin - first, end - first), slice(self.area.x0, self.area.x1)
-            sums, valid = np.ascontiguousarray(sums[(slice(None), *wanted)]), np.ascontiguousarray(valid[wanted])
-            self._seam.feed(self._mean_sample(sums), valid, begin, self.area.x0)
-            stored, not_finite = self.storage.finalise(sums, valid, self.spec.output)
+            with self.profile.at_work("finalise") as span:
+                sums, valid = np.ascontiguousarray(sums[(slice(None), *wanted)]), np.ascontiguousarray(valid[wanted])
+                self._seam.feed(self._mean_sample(sums), valid, begin, self.area.x0)
+                stored, not_finite = self.storage.finalise(sums, valid, self.spec.output)
+                span.bytes = sums.nbytes
             self._not_finite += not_finite
             self._valid_pixels += int(np.count_nonzero(valid))
-            self.writer.write(stored, begin - self.area.y0)
+            with self.profile.at_work("write") as span:
+                self.writer.write(stored, begin - self.area.y0)
+                span.bytes = stored.nbytes
         if self.progress:
             done = min(max(stop - self.area.y0, 0), self.area.shape.height)
             self.progress(done * self.area.shape.width, self.area.shape.pixels)

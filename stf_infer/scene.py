@@ -136,23 +136,41 @@ class Scene:
         roles = [role for role in self.layers if role in self.spec.roles]
         return {role: TileReader(self.layers[role], self.spec, self.shape) for role in roles}
 
-    def gather(self, tiles: Sequence[Tile]) -> dict[str, np.ndarray]:
-        """Inputs of a batch by tensor, float32 ``(N, C, h, w)`` in network values, without noise.
+    def empty_batch(self, tiles: int) -> dict[str, np.ndarray]:
+        """Arrays for the inputs of so many tiles, by tensor, ``(tiles, C, h, w)``, without noise.
 
-        Every reader must hold the rows of all tiles (:meth:`TileReader.move_to`).
+        Numbers of the scene are in them already; :meth:`gather_tile` fills the rest.
         """
         inputs = {}
         for spec in self.spec.inputs:
             if spec.grid == "noise":
                 continue
-            out = np.empty((len(tiles), *self.spec.tensor_shape(spec)), np.float32)
+            inputs[spec.tensor] = np.empty((tiles, *self.spec.tensor_shape(spec)), np.float32)
             if spec.grid == "scene":
-                out[:] = self.scalars[spec.role]
-            else:
-                for number, tile in enumerate(tiles):
-                    self.readers[spec.role].gather(tile.read, out[number])
-            inputs[spec.tensor] = out
+                inputs[spec.tensor][:] = self.scalars[spec.role]
         return inputs
+
+    def gather(self, tiles: Sequence[Tile]) -> dict[str, np.ndarray]:
+        """Inputs of a batch by tensor, float32 ``(N, C, h, w)`` in network values, without noise."""
+        inputs = self.empty_batch(len(tiles))
+        for number, tile in enumerate(tiles):
+            self.gather_tile(tile, inputs, number)
+        return inputs
+
+    def gather_tile(self, tile: Tile, inputs: Mapping[str, np.ndarray], number: int) -> int:
+        """Write the inputs of a tile in network values into a batch, as tile ``number`` of it.
+
+        Every reader must hold the rows of the tile (:meth:`TileReader.move_to`).
+
+        Returns:
+            Bytes that were written.
+        """
+        written = 0
+        for role, reader in self.readers.items():
+            out = inputs[self.spec.input(role).tensor][number]
+            reader.gather(tile.read, out)
+            written += out.nbytes
+        return written
 
     @cached_property
     def scalars(self) -> dict[str, np.ndarray]:
@@ -207,15 +225,19 @@ class TileReader:
         self._divisor = spec.ratio if self.input.grid == "coarse" else 1
         self._unit = spec.ratio if on_coarse and self.input.grid == "fine" else 1
 
-    def move_to(self, rows: tuple[int, int]) -> None:
-        """Read what the tiles need that cover the fine rows ``[rows[0], rows[1])``, past the border too."""
+    def move_to(self, rows: tuple[int, int]) -> int:
+        """Read what the tiles need that cover the fine rows ``[rows[0], rows[1])``, past the border too.
+
+        Returns:
+            Bytes that were not held already.
+        """
         grid_rows = self.layer.grid.shape.height
         if self.input.from_coarse:
             first, _ = self._positions(rows[0], rows[1], self.scene.height, grid_rows)
             needed = np.clip([first.min(), first.max() + 1], 0, grid_rows - 1)
         else:
             needed = mirrored(np.arange(rows[0] // self._divisor, rows[1] // self._divisor), grid_rows, self._unit)
-        self.strip.move_to(int(needed.min()), int(needed.max()) + 1)
+        return self.strip.move_to(int(needed.min()), int(needed.max()) + 1)
 
     def _positions(self, start: int, stop: int, fine: int, coarse: int) -> tuple[np.ndarray, np.ndarray]:
         """Where the fine pixels ``[start, stop)``, past the border too, lie between the pixels of the coarse axis."""

@@ -46,6 +46,7 @@ from ._verb import Report, verb
 @click.option("--no-overviews", is_flag=True, help="Leave reduced versions out.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run; keep its journal if interrupted.")
 @click.option("--any-ratio", is_flag=True, help="Accept coarse pixels that do not fit the contract's ratio.")
+@click.option("--profile", metavar="FILE.json", help="Write a trace for Perfetto or Chrome, and show the stages.")
 @click.option("--dry-run", is_flag=True, help="Show tile plan, overlap cost and expected memory; write nothing.")
 @verb
 def run(
@@ -68,6 +69,7 @@ def run(
     no_overviews: bool,
     resume: bool,
     any_ratio: bool,
+    profile: str | None,
     dry_run: bool,
     **options: Any,
 ) -> Report:
@@ -93,7 +95,7 @@ def run(
         from ._samples import run_samples
 
         arrays = arrays_from(paths, others, dims=dims, scale=scale, offset=offset, nodata=nodata)
-        given = {"no_overviews": no_overviews, "resume": resume, "any_ratio": any_ratio, **layout}
+        given = {"no_overviews": no_overviews, "resume": resume, "any_ratio": any_ratio, "profile": profile, **layout}
         given |= {"bands": bands, "aoi": aoi, "seed": None if seed is None else str(seed)}
         given["samples"] = None if samples == 1 else str(samples)
         return run_samples(opened, arrays, output, given, batch=tile_batch, dry_run=dry_run, **opening)
@@ -119,6 +121,7 @@ def run(
                 resume=resume,
                 any_ratio=any_ratio,
                 progress=progress,
+                profile=profile or False,
                 **layout,
                 **as_keywords,
             )
@@ -147,6 +150,22 @@ def show_result(console: Any, data: dict[str, Any]) -> None:
         console.print(f"  mean and standard deviation of {made['samples']} samples, the first of seed {made['seed']}")
     elif "seed" in made:
         console.print(f"  noise of seed {made['seed']}")
+    if "profile" in data:
+        _show_stages(console, data)
+
+
+def _show_stages(console: Any, data: dict[str, Any]) -> None:
+    """What each thread did; shares are of the wall time."""
+    from rich.table import Table
+
+    table = Table("thread", "stage", "calls", "time", "share", "Mpx/s", "MB")
+    for row in data["profile"]:
+        name = f"[dim]{row['name']}[/]" if row["waiting"] else row["name"]
+        rate = "" if row["waiting"] else f"{data['pixels'] / 1e6 / max(row['seconds'], 1e-9):.1f}"
+        share = f"{row['seconds'] / max(data['seconds'], 1e-9):.0%}"
+        moved = f"{row['bytes'] / 1e6:.1f}" if row["bytes"] else ""
+        table.add_row(row["thread"], name, str(row["calls"]), f"{row['seconds']:.2f} s", share, rate, moved)
+    console.print(table)
 
 
 def _show_estimate(console: Any, data: dict[str, Any]) -> None:

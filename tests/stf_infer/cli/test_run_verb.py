@@ -53,6 +53,17 @@ def test_a_person_reads_the_same_in_words(run, out):
         assert word in text
 
 
+def test_a_profile_is_a_trace_and_a_table(run, tmp_path):
+    path = tmp_path / "trace.json"
+    result = run("--profile", path)
+    assert result.code == 0
+    for word in ("reader", "gather", "engine", "infer", "writer", "blend", "finish", "share"):
+        assert word in result.out
+    assert {e["name"] for e in json.loads(path.read_text())["traceEvents"]} >= {"read", "infer", "finish"}
+    stages = run("--profile", path, "--json").data["profile"]
+    assert {(row["thread"], row["name"]) for row in stages} >= {("reader", "read"), ("writer", "write")}
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_every_engine_gives_the_same(run, rasters, out, engine):
     pytest.importorskip(engine.partition("-")[0])
