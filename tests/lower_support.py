@@ -27,7 +27,7 @@ def graph(
     """A model of nodes as ONNX writes them, one a line, such as ``y = Slice(x, start, end)``.
 
     Inputs are float32, and ``x`` of shape (n, 4, 6, 8) unless others are named; lists of integers in ``weights`` are
-    int64, other numbers float32.
+    int64, arrays of int8 stay so, other numbers are float32.
     """
     made = helper.make_graph(
         [onnx.parser.parse_node(line.strip()) for line in nodes.strip().splitlines()],
@@ -45,6 +45,8 @@ def graph(
 
 def _array(value: np.ndarray | Sequence[int] | float) -> np.ndarray:
     array = np.asarray(value)
+    if array.dtype == np.int8:
+        return array
     return array.astype(np.int64 if array.dtype.kind == "i" else np.float32)
 
 

@@ -96,7 +96,7 @@ def _kranj(spec: ModelSpec) -> RealScene:
 
 
 def _landsat_7(spec: ModelSpec, folder: Path) -> RealScene:
-    side = min(side_of_several_tiles(spec, spec.ratio), _LANDSAT_7_SIDE)
+    side = min(side_of_several_tiles(spec, spec.ratio), _LANDSAT_7_SIDE // spec.ratio * spec.ratio)
     top = min(_CLOUDY_ROW, _LANDSAT_7_SIDE - side)
     images, transform = {}, Affine.identity()
     for date, name in _LANDSAT_7.items():

@@ -23,6 +23,7 @@ from ..errors import EngineError
 from .base import Engine, EngineInfo, batches_of, package_version
 from .key import fixed_batch, graph_of, usual_batch
 from .machine import cores, cpu
+from .openvino_graph import pad_rounded
 from .openvino_tuning import Compile, fastest
 from .target import Compiled, Job, Option, Target
 
@@ -241,6 +242,8 @@ def _compile(core: Any, graph: Path, batch: int | None, kind: str, config: dict[
             model.reshape({name: [batch, *list(shape)[1:]] for name, shape in shapes.items()})
         elif batch not in (1, fixed := model.inputs[0].shape[0]):
             raise EngineError("The graph takes another number of tiles", got=batch, allowed=fixed)
+        if kind == "CPU":
+            pad_rounded(model)
         return core.compile_model(model, kind, config)
     except RuntimeError as error:
         raise EngineError("OpenVINO cannot compile the graph", got=f"{graph.name}: {_last_line(error)}") from error
