@@ -211,7 +211,7 @@ class _Reduction:
 
     def _method(self) -> Method:
         spec, tiles = self.bundle.spec, self.tiles
-        self.say(f"ranges of all tensors on {tiles.told()} tiles")
+        self.say(f"ranges of all tensors on {tiles.told()}")
         ranges = scan(self.source, spec, tiles)
         if self.precision in HALVES:
             self.unfit = unfit(ranges, HALVES[self.precision])
@@ -244,7 +244,7 @@ class _Reduction:
         raise ExportError(
             f"In {self.precision} the network is over its budget",
             got=f"{'; '.join(lines)}" + (f"; worst layers alone: {worst}" if worst else ""),
-            allowed=f"{self.budget}, on {self.tiles.told()} tiles",
+            allowed=f"{self.budget}, on {self.tiles.told()}",
             fix=fix,
         )
 
