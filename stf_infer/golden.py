@@ -31,7 +31,8 @@ _log = logging.getLogger(__name__)
 # layer that is computed in half precision, or wrongly, does not.
 TOLERANCE = 1e-4
 
-# The same for lower precisions: what tells a rounded network from a wrong one. It is no promise of accuracy.
+# The same for lower precisions, of the RMS difference: what tells a rounded network from a wrong one. A few pixels may
+# be far off, as where 8 bits end; how accurate an engine is, its budget says.
 _TOLERANCES = {"fp32": TOLERANCE, "fp16": 2e-2, "bf16": 5e-2, "int8": 1e-1}
 
 
@@ -51,7 +52,7 @@ class Difference:
 
     Attributes:
         max_abs: Largest absolute difference in network values.
-        relative: ``max_abs`` over the range of the golden output.
+        relative: In fp32 ``max_abs`` over the range of the golden output, in less the RMS difference over it.
         seconds: Time of a tile.
     """
 
@@ -68,6 +69,7 @@ def compare(bundle: Bundle, engine: Engine) -> Difference:
         AssetError: The golden tile is missing or damaged.
     """
     inputs, golden = bundle.golden()
+    exact = is_exact(engine)
     found, seconds = [], 0.0
     for tiles in dict.fromkeys((1, engine.preferred_batch)):
         feed = {tensor.name: np.repeat(inputs[tensor.role][None], tiles, axis=0) for tensor in bundle.spec.tensors}
@@ -75,18 +77,34 @@ def compare(bundle: Bundle, engine: Engine) -> Difference:
         started = time.perf_counter()
         result = engine.infer(feed, golden_noise(bundle.spec, tiles))[bundle.spec.output.tensor]
         seconds = (time.perf_counter() - started) / tiles
-        found.append(difference(result, golden))
+        found.append(difference(result, golden, exact=exact))
     # NaN is larger than anything, which max() does not know.
     worst = max(found, key=lambda one: (np.isnan(one[0]), one[0]))
     return Difference(*worst, seconds)
 
 
-def difference(result: np.ndarray, golden: np.ndarray) -> tuple[float, float]:
-    """Largest difference of a batch ``(N, ...)`` from the golden output, in network values and over its range."""
-    worst = float(np.abs(result - golden).max())
+def is_exact(engine: Engine) -> bool:
+    """Whether an engine computes in fp32, so that no pixel may be off."""
+    return engine.describe().get("precision", "fp32") == "fp32"
+
+
+def difference(result: np.ndarray, golden: np.ndarray, *, exact: bool) -> tuple[float, float]:
+    """Difference of a batch ``(N, ...)`` from the golden output.
+
+    Args:
+        result: What an engine gave.
+        golden: What is right.
+        exact: Whether it is fp32.
+
+    Returns:
+        The largest one in network values; and over the output's range that one, or the RMS of all where not ``exact``.
+    """
+    apart = np.abs(result - golden)
+    worst = float(apart.max())
+    size = worst if exact else float(np.sqrt(np.mean(np.square(apart, dtype=np.float64))))
     # The range of a single number is nothing: its size is taken instead.
     extent = float(golden.max() - golden.min()) or float(np.abs(golden).max())
-    return worst, worst / extent if extent > 0 else worst
+    return worst, size / extent if extent > 0 else size
 
 
 def golden_noise(spec: ModelSpec | SampleSpec, tiles: int = 1) -> TileNoise | None:
@@ -107,7 +125,7 @@ class Proof:
         batch: Tiles in a call that it was built for, or None where the graph itself was opened.
         passed: Whether it is within the tolerance and its budget; None where the engine is not installed.
         max_abs: Largest absolute difference in network values, or None.
-        relative: ``max_abs`` over the range of the golden output, or None.
+        relative: As of a :class:`Difference`, or None.
         tolerance: Largest ``relative`` that passes.
         seconds: Time of the tile, compilation not included, or None.
         accuracy: Of less than fp32: how far it is from fp32 on the tiles of the bundle, and what it was held to.
@@ -145,7 +163,7 @@ def prove(
         bundle: The open bundle.
         engines: Target names; None takes all that are known, and lists those that are not installed.
         threads: CPU threads; None leaves it to the backend.
-        tolerance: Largest difference, over the range of the golden output; None takes what each was built with, or
+        tolerance: Difference over the range of the golden output that passes; None takes what each was built with, or
             what is usual for the precision.
         budget: How far from fp32 engines of less may be; None holds each to what it was built with, and to the default
             one where nobody has said.

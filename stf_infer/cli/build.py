@@ -34,7 +34,7 @@ _log = logging.getLogger("stf_infer")
     show_default=True,
     help="auto: only what is missing or does not fit; always: all the same.",
 )
-@click.option("--tolerance", type=float, help="Largest difference to the golden tile, over its range.")
+@click.option("--tolerance", type=float, help="Difference to the golden tile, over its range, that is allowed.")
 @click.option(
     "--budget",
     metavar="TEXT",

@@ -41,7 +41,7 @@ class BuildReport:
         path: Its main file.
         bytes: Bytes of all its files.
         seconds: Time of the build, or None where it stood there already and is what would be built again.
-        proof: What it made of the golden tile: ``relative`` (largest difference over the output's range),
+        proof: What it made of the golden tile: ``relative`` (:class:`stf_infer.golden.Difference`),
             ``max_abs``, ``tolerance`` and ``seconds`` a tile; empty where it cannot be run on this machine.
         accuracy: How far it is from fp32 (:class:`stf_infer.accuracy.Record` as plain values); empty in fp32, and
             only the budget where it was not compared.

@@ -174,7 +174,7 @@ def _check(bundle: Bundle, engine: Engine, result: np.ndarray, allowed: float) -
     from .. import golden
 
     _, right = bundle.golden()
-    off = golden.difference(result, right)[1]
+    off = golden.difference(result, right, exact=golden.is_exact(engine))[1]
     if not off <= allowed:
         raise EngineError(
             f"The engine {engine.name} does not give the golden output",
