@@ -13,6 +13,9 @@ from ..errors import AssetError, EngineError
 if TYPE_CHECKING:
     from ..bundle import Bundle
 
+# What a network can be reduced to.
+REDUCED = ("fp16", "bf16", "int8")
+
 # What a person calls the parts of a key.
 _WORDS = {"onnx": "network", "backend": "backend", "device": "device", "precision": "precision"}
 _WORDS |= {"tile": "tile", "batch": "batch", "flags": "options"}
@@ -100,7 +103,12 @@ def graph_of(bundle: Bundle, precision: str, executed: tuple[str, ...] = ()) -> 
     if precision in executed and "fp32" in found:
         return found["fp32"]
     raise EngineError(
-        f"The bundle holds no network in {precision}", got=bundle.path.name, allowed=", ".join(found) or "none"
+        f"The bundle holds no network in {precision}",
+        got=bundle.path.name,
+        allowed=", ".join(found) or "none",
+        fix=f"`stf-infer reduce {bundle.path} --precision {precision}` writes one, where the extra export is installed"
+        if precision in REDUCED and "fp32" in found
+        else None,
     )
 
 

@@ -116,6 +116,8 @@ def open_engine(
     if rebuild not in get_args(RebuildHere):
         raise UsageError("There is no such way to rebuild", got=rebuild, allowed=", ".join(get_args(RebuildHere)))
     targets = [_usable(name)] if name is not None else _all_usable()
+    if name is not None and precision is not None:
+        targets[0][0].check_precision(precision)
     found: list[Candidate] = []
     refused: list[StfError] = []
     for target, info in targets:

@@ -194,6 +194,7 @@ class Target(ABC):
                 f"The target {self.name} does not compute in {precision} on this device",
                 got=precision,
                 allowed=", ".join(allowed),
+                fix="Take one of these, or another target: `stf-infer engines` lists what each computes in",
             )
 
 

@@ -266,7 +266,11 @@ def test_a_build_that_is_killed_leaves_the_bundle_as_it_was(bundle, snapshot):
     [
         ({"target": "abacus"}, EngineUnavailableError, "no engine of that name. Got: abacus. Allowed: onnxruntime-cpu"),
         ({"target": "onnxruntime-cuda"}, EngineUnavailableError, r"No engine can be built for onnxruntime-cuda here: "),
-        ({"precision": "fp16"}, EngineError, "toy does not compute in fp16 on this device.*Allowed: fp32, bf16"),
+        (
+            {"precision": "fp16"},
+            EngineError,
+            "toy does not compute in fp16 on this device.*Allowed: fp32, bf16.*stf-infer engines",
+        ),
         ({"tile_batch": 0}, UsageError, "tile batch cannot be used. Got: 0. Allowed: 1 or more"),
         ({"options": {"levle": 1}}, UsageError, "no option of that name. Got: levle.*Did you mean level"),
         ({"options": {"level": "high"}}, UsageError, "option level is no number. Got: high. Allowed: 0 or more"),

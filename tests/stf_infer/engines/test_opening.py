@@ -147,6 +147,13 @@ def test_nothing_built_names_the_command(bundle):
         open_engine(bundle, "toy", precision="bf16")
 
 
+def test_a_precision_that_the_target_does_not_have_is_told_before_a_build_is_advised(bundle):
+    with pytest.raises(
+        EngineError, match=r"toy does not compute in fp16 on this device. Got: fp16.*Allowed: fp32, bf16"
+    ):
+        open_engine(bundle, "toy", precision="fp16")
+
+
 def test_a_precision_can_be_asked_for(bundle):
     make(bundle)
     make(bundle, precision="bf16")
