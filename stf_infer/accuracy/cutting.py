@@ -144,7 +144,9 @@ def _choose(scene: Scene, count: int, seed: int) -> list[Tile]:
 def _look_at_row(scene: Scene, iy: int) -> list[tuple[Tile, float, float]]:
     """Each tile of a row: which part of its core is valid in all inputs, and how much the coarse images changed."""
     plan = scene.plan()
-    tiles = [plan[iy, ix] for ix in range(len(plan.x))]
+    tiles = [tile for tile in (plan[iy, ix] for ix in range(len(plan.x))) if tile.core.shape.pixels]
+    if not tiles:  # all of its cores lie beyond the scene
+        return []
     _move_to(scene, tiles[0])
     core = tiles[0].core
     valid = np.logical_and.reduce([reader.valid(core.y0, core.y1) for reader in scene.readers.values()])

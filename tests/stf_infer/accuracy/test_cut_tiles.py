@@ -181,6 +181,7 @@ def test_samples_can_be_stored(tmp_path):
 # Procedural ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize(
     "more",
     [
@@ -190,6 +191,7 @@ def test_samples_can_be_stored(tmp_path):
         {"coarse_grid": "fine", "from_coarse": "align-corners", "halo": 2},
         {"coarse_grid": "fine", "halo": 4, "predicts": "core"},
         {"coarse_grid": "fine", "halo": 14},
+        {"coarse_grid": "fine", "tile": 16, "stride": 16, "halo": 5, "predicts": "core", "mode": "blend"},
         {"mode": "blend", "overlap": 8},
         {"ratio": 20, "tile": 40},
         {"roles": ("coarse_t1", "fine_t1", "coarse_t2", "coarse_t3", "fine_t3")},
