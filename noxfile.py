@@ -1,8 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a developer and CI run: ``nox -s demo``, ``nox -s tests``, ``nox -s lint``, ``nox -s gpu``."""
+"""What a developer and CI run: ``nox -s NAME`` for demo, tests, lint, gpu, sanitize, arm.
+
+The first three need a C++ compiler and Python. The others say what they miss, and fail.
+"""
 
 from __future__ import annotations
 
+import os
+import platform
+import shutil
+import subprocess
 from pathlib import Path
 
 import nox
@@ -44,5 +51,63 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
-    sources = sorted(str(p) for kind in ("h", "cpp", "cu") for p in Path("csrc").rglob(f"*.{kind}"))
+    folders = (Path("csrc"), Path("tests", "csrc"))
+    sources = sorted(str(p) for kind in ("h", "cpp", "cu") for f in folders for p in f.rglob(f"*.{kind}"))
     session.run("clang-format", "--dry-run", "--Werror", *sources)
+
+
+@nox.session
+def sanitize(session: nox.Session) -> None:
+    """Run the core's tests, C++ and Python, under AddressSanitizer and UndefinedBehaviorSanitizer."""
+    compiler = os.environ.get("CXX") or first_of(session, "a C++ compiler (apt: g++)", "c++", "g++", "clang++")
+    session.install("cmake", "pytest", "hypothesis", "randomgen", *CONSTRAINTS)
+    options = {"STF_SANITIZE": "ON", "STF_CPP_TESTS": "ON", "CMAKE_CXX_COMPILER": compiler}
+    settings = [f"-Ccmake.define.{name}={value}" for name, value in options.items()]
+    session.install(".", "-Cbuild-dir=build/sanitize", *settings, *CONSTRAINTS)
+    session.run("ctest", "--test-dir", "build/sanitize", "--output-on-failure")
+    # Python itself is not instrumented: the library that watches has to be there first, and that of exceptions with it.
+    preload = f"{library_of(session, compiler, *ASAN_LIBRARIES)} {library_of(session, compiler, 'libstdc++.so.6')}"
+    # An interpreter keeps what it needs to its end, which would all be reported. The C++ tests do look for leaks.
+    # The source tree may hold another core, so it is not to be found by Python.
+    env = {"LD_PRELOAD": preload, "ASAN_OPTIONS": "detect_leaks=0", "PYTHONPATH": None}
+    watched = "from stf_infer import _core; assert b'__asan_report' in open(_core.__file__, 'rb').read(), _core"
+    session.run("python", "-I", "-c", watched, env=env)
+    session.run("pytest", "-q", "tests/csrc", *session.posargs, env=env)
+
+
+@nox.session
+def arm(session: nox.Session) -> None:
+    """Build the core for 64-bit Arm and run its C++ tests; on another machine with a cross compiler and under QEMU."""
+    session.install("cmake", "ninja", *CONSTRAINTS)
+    options = ["-DSTF_PYTHON=OFF", "-DSTF_CPP_TESTS=ON", "-DCMAKE_BUILD_TYPE=Release"]
+    if platform.machine() not in ("aarch64", "arm64"):
+        cross = "a compiler for Arm (apt: g++-aarch64-linux-gnu)"
+        compiler = first_of(session, cross, "aarch64-linux-gnu-g++")
+        emulator = first_of(session, "an emulator (apt: qemu-user)", "qemu-aarch64", "qemu-aarch64-static")
+        options += ["-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64"]
+        options += [f"-DCMAKE_CXX_COMPILER={compiler}"]
+        options += [f"-DCMAKE_CROSSCOMPILING_EMULATOR={emulator};-L;/usr/aarch64-linux-gnu"]
+    session.run("cmake", "-S", ".", "-B", "build/arm", "-G", "Ninja", *options)
+    session.run("cmake", "--build", "build/arm")
+    session.run("ctest", "--test-dir", "build/arm", "--output-on-failure")
+
+
+ASAN_LIBRARIES = ("libasan.so", f"libclang_rt.asan-{platform.machine()}.so", "libclang_rt.asan.so")
+
+
+def first_of(session: nox.Session, what: str, *programs: str) -> str:
+    """The first of the programs that is installed."""
+    found = next(filter(None, map(shutil.which, programs)), "")
+    if not found:
+        session.error(f"needs {what}: none of {', '.join(programs)} is installed")
+    return found
+
+
+def library_of(session: nox.Session, compiler: str, *names: str) -> str:
+    """A library that comes with the compiler, by any of its names. A compiler without it gives the name back."""
+    ask = [[compiler, f"-print-file-name={name}"] for name in names]
+    answers = [Path(subprocess.run(a, capture_output=True, text=True, check=True).stdout.strip()) for a in ask]
+    found = next((str(path.resolve()) for path in answers if path.is_absolute() and path.exists()), "")
+    if not found:
+        session.error(f"{compiler} has no {' or '.join(names)} (apt: libasan8, or libclang-rt-dev for clang)")
+    return found

@@ -158,6 +158,13 @@ def test_the_very_numbers():
     assert tile(7, 0, -1, 255, 2, 1, 2).ravel().tolist() == [float.fromhex(v) for v in wanted]
 
 
+def test_the_bits_of_a_block():
+    """The same block and the same sum as in cpp/test_noise.cpp, which runs on other machines too."""
+    bits = WHOLE.ravel().view(np.uint32).astype(np.uint64)
+    odd = 2 * np.arange(bits.size, dtype=np.uint64) + 1
+    assert int((bits * odd).sum(dtype=np.uint64)) == 0x5C395DA5A5B38F01
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     window=st.tuples(st.integers(0, 30), st.integers(1, 31), st.integers(0, 600), st.integers(1, 601)),
