@@ -66,7 +66,8 @@ STF_HD void transpose(Vector (&rows)[lanes]) {
 }
 
 // Vectors i, i + 1, ... of a line, as many as there are lanes.
-STF_HD void lanes_of_line(const double* line, Index span, Index i, Vector (&out)[lanes]) {
+template <class T>
+STF_HD void lanes_of_line(const T* line, Index span, Index i, Vector (&out)[lanes]) {
     STF_UNROLL
     for (int lane = 0; lane < lanes; ++lane) out[lane] = load<Vector>(line + lane * span + i);
     transpose<1>(out);
@@ -74,18 +75,21 @@ STF_HD void lanes_of_line(const double* line, Index span, Index i, Vector (&out)
 
 #else
 
-STF_HD void lanes_of_line(const double* line, Index span, Index i, Vector (&out)[lanes]) {
+template <class T>
+STF_HD void lanes_of_line(const T* line, Index span, Index i, Vector (&out)[lanes]) {
     alignas(64) double block[lanes * lanes];
     for (Index k = 0; k < lanes; ++k)
-        for (Index lane = 0; lane < lanes; ++lane) block[k * lanes + lane] = line[lane * span + i + k];
+        for (Index lane = 0; lane < lanes; ++lane)
+            block[k * lanes + lane] = static_cast<double>(line[lane * span + i + k]);
     for (Index k = 0; k < lanes; ++k) out[k] = load<Vector>(block + k * lanes);
 }
 
 #endif
 
 // The fields of a row from two lines of values, which are taken less their shift.
-STF_HD void fill_fields(const Layout& layout, const double* line_p, const double* line_t, double shift_p,
-                        double shift_t, double* STF_RESTRICT out) {
+template <class T>
+STF_HD void fill_fields(const Layout& layout, const T* line_p, const T* line_t, double shift_p, double shift_t,
+                        double* STF_RESTRICT out) {
     const Index n = layout.field();
     for (Index i = 0; i < layout.vectors; i += lanes) {
         Vector p[lanes], t[lanes];
@@ -104,17 +108,19 @@ STF_HD void fill_fields(const Layout& layout, const double* line_p, const double
 }
 
 // Sums of `size` neighbours among x[k], k = 0 ... , by the binary digits of the size: 8 = 2 x 2 x 2 in three additions.
-// A rounding error stays in its window, and eight equal values have exactly eight times the value as sum.
+// A rounding error stays in its window, and eight equal values have exactly eight times the value as sum. Every second
+// addition is a multiplication by one: many processors have units for either, and the others do both in one.
 template <int size, int width, int offset, int held>
-STF_HD void add_digits(Vector (&power)[held], Vector (&out)[at_once]) {
+STF_HD void add_digits(Vector (&power)[held], Vector one, Vector (&out)[at_once]) {
     if constexpr ((size & width) != 0) {
         STF_UNROLL
         for (int r = 0; r < at_once; ++r) out[r] = offset == 0 ? power[r] : out[r] + power[r + offset];
     }
     if constexpr (2 * width <= size) {
         STF_UNROLL
-        for (int k = 0; k + width < held; ++k) power[k] = power[k] + power[k + width];
-        add_digits<size, 2 * width, offset + ((size & width) != 0 ? width : 0), held>(power, out);
+        for (int k = 0; k + width < held; ++k)
+            power[k] = k % 2 == 0 ? power[k] + power[k + width] : multiply_add(power[k], one, power[k + width]);
+        add_digits<size, 2 * width, offset + ((size & width) != 0 ? width : 0), held>(power, one, out);
     }
 }
 
@@ -126,7 +132,7 @@ class Taps {
     static constexpr int known = size_;
 
     STF_HD explicit Taps(const WindowedIndex& index) : size_of_(index.size), all_(index.taps) {
-        if constexpr (size_ > 0 && !uniform_)
+        if constexpr (size_ > 0)
             for (int k = 0; k <= size_ / 2; ++k) half_[k] = broadcast<Vector>(index.taps[k]);
     }
 
@@ -140,7 +146,7 @@ class Taps {
             STF_UNROLL
             for (int k = 0; k < held; ++k) x[k] = at(k);
             if constexpr (uniform_) {
-                add_digits<size_, 1, 0, held>(x, out);
+                add_digits<size_, 1, 0, held>(x, half_[0], out);
             } else {
                 STF_UNROLL
                 for (int r = 0; r < at_once; ++r) {

@@ -65,46 +65,52 @@ STF_HD void add_pairs(const T* STF_RESTRICT p, const T* STF_RESTRICT t, Index n,
     merge(sums, part);
 }
 
-// Angles of `lanes_of<V>` pixels from `i` on, 0 where a spectrum is zero; `directed` is 1 where none is.
-template <class V, class T>
-STF_HD V angles_at(const T* const* p, const T* const* t, Index bands, Index i, V& directed) {
-    V pp{}, tt{};
-    for (Index b = 0; b < bands; ++b) {
-        const V x = load<V>(p[b] + i), y = load<V>(t[b] + i);
-        pp = multiply_add(x, x, pp);
-        tt = multiply_add(y, y, tt);
-    }
+// Angles of several vectors of pixels from `i` on, 0 where a spectrum is zero; `directed` is 1 where none is. Several,
+// because each operation waits for the one before it: between those of one vector there is time for those of others.
+template <class V, int several, class T>
+STF_HD void angles_at(const T* const* p, const T* const* t, Index bands, Index i, V& angles, V& directed) {
+    constexpr Index n = lanes_of<V>;
     const V zero{}, one = broadcast<V>(1.0);
-    const V known = pp > 0.0 ? (tt > 0.0 ? one : zero) : zero;
-    // The truth is brought to the length of the prediction; an angle does not see it.
-    const V stretch = square_root((known > 0.0 ? pp : one) / (known > 0.0 ? tt : one));
-    V apart{}, along{};
+    V pp[several] = {}, tt[several] = {}, known[several], stretch[several], apart[several] = {}, along[several] = {};
     for (Index b = 0; b < bands; ++b) {
-        const V x = load<V>(p[b] + i), y = load<V>(t[b] + i);
-        const V less = multiply_add(-stretch, y, x), more = multiply_add(stretch, y, x);
-        apart = multiply_add(less, less, apart);
-        along = multiply_add(more, more, along);
+        STF_UNROLL
+        for (int k = 0; k < several; ++k) {
+            const V x = load<V>(p[b] + i + k * n), y = load<V>(t[b] + i + k * n);
+            pp[k] = multiply_add(x, x, pp[k]);
+            tt[k] = multiply_add(y, y, tt[k]);
+        }
     }
-    directed = known;
-    const V angle = angle_between<V>(known > 0.0 ? apart : zero, known > 0.0 ? along : one);
-    return angle;
+    STF_UNROLL
+    for (int k = 0; k < several; ++k) {
+        known[k] = pp[k] > 0.0 ? (tt[k] > 0.0 ? one : zero) : zero;
+        // The truth is brought to the length of the prediction; an angle does not see it.
+        stretch[k] = square_root((known[k] > 0.0 ? pp[k] : one) / (known[k] > 0.0 ? tt[k] : one));
+    }
+    for (Index b = 0; b < bands; ++b) {
+        STF_UNROLL
+        for (int k = 0; k < several; ++k) {
+            const V x = load<V>(p[b] + i + k * n), y = load<V>(t[b] + i + k * n);
+            const V less = multiply_add(-stretch[k], y, x), more = multiply_add(stretch[k], y, x);
+            apart[k] = multiply_add(less, less, apart[k]);
+            along[k] = multiply_add(more, more, along[k]);
+        }
+    }
+    STF_UNROLL
+    for (int k = 0; k < several; ++k) {
+        angles += angle_between<V>(known[k] > 0.0 ? apart[k] : zero, known[k] > 0.0 ? along[k] : one);
+        directed += known[k];
+    }
 }
 
 template <class T>
 STF_HD void add_angles(const T* const* p, const T* const* t, Index bands, Index n, AngleSums& sums) {
+    constexpr int several = 4;
     Vector wide{}, wide_directed{};
     double rest = 0, rest_directed = 0;
     Index i = 0;
-    for (; i + lanes <= n; i += lanes) {
-        Vector directed;
-        wide += angles_at<Vector>(p, t, bands, i, directed);
-        wide_directed += directed;
-    }
-    for (; i < n; ++i) {
-        double directed;
-        rest += angles_at<double>(p, t, bands, i, directed);
-        rest_directed += directed;
-    }
+    for (; i + several * lanes <= n; i += several * lanes)
+        angles_at<Vector, several>(p, t, bands, i, wide, wide_directed);
+    for (; i < n; ++i) angles_at<double, 1>(p, t, bands, i, rest, rest_directed);
     const auto found = static_cast<std::int64_t>(sum_of(wide_directed) + rest_directed);
     sums.total += sum_of(wide) + rest;
     sums.pixels += found;

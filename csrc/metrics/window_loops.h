@@ -107,11 +107,19 @@ class Tile {
         }
     }
 
+    STF_HD static bool is_float(const Plane& plane) {
+        return plane.type == PixelType::f32 && plane.scale == 1.0 && plane.offset == 0.0;
+    }
+
+    STF_HD void ask_for_next(const Plane& plane, Index y) const {
+        if (y + 1 < tile_.height) prefetch(plane.at(y + 1, tile_.x0), columns() * bytes_of(plane.type));
+    }
+
     // One row of one image. Pixels that do not count, and those beyond the image, have the shift as value.
     STF_HD void read_line(const Plane& plane, Index y, double shift, double* line) const {
         const Index n = columns(), length = layout_.line();
         read(plane, y, tile_.x0, n, line);
-        if (y + 1 < tile_.height) prefetch(plane.at(y + 1, tile_.x0), n * bytes_of(plane.type));
+        ask_for_next(plane, y);
         for (Index j = n; j < length; ++j) line[j] = shift;
         if (tile_.usable == nullptr) return;
         const std::uint8_t* usable = tile_.usable + (y - tile_.y0) * tile_.usable_columns;
@@ -121,25 +129,34 @@ class Tile {
     // Rows below the image belong to no window that counts; what their place in the rings holds does not matter.
     STF_HD void take_row(Index y) {
         if (y >= tile_.height) return;
-        read_line(tile_.p, y, shift_p_, line_p_);
-        read_line(tile_.t, y, shift_t_, line_t_);
-        fill_fields(layout_, line_p_, line_t_, shift_p_, shift_t_, fields_);
-        for (Index f = 0; f < fields; ++f)
-            for (Index k = 0; k < count_; ++k)
-                dispatch(k, [&](const auto& taps, auto) {
-                    along(taps, fields_ + f * layout_.field(), slot(k, y) + f * layout_.starts());
-                });
+        if (tile_.usable == nullptr && is_float(tile_.p) && is_float(tile_.t) &&
+            tile_.x0 + layout_.line() <= tile_.width) {
+            const auto* p = reinterpret_cast<const float*>(tile_.p.at(y, tile_.x0));
+            const auto* t = reinterpret_cast<const float*>(tile_.t.at(y, tile_.x0));
+            ask_for_next(tile_.p, y);
+            ask_for_next(tile_.t, y);
+            fill_fields(layout_, p, t, shift_p_, shift_t_, fields_);
+        } else {
+            read_line(tile_.p, y, shift_p_, line_p_);
+            read_line(tile_.t, y, shift_t_, line_t_);
+            fill_fields(layout_, line_p_, line_t_, shift_p_, shift_t_, fields_);
+        }
+        for (Index k = 0; k < count_; ++k) dispatch(k, [&](const auto& taps, auto) { along(taps, slot(k, y)); });
     }
 
-    // Sums of one field along the row, of windows that begin in each column.
+    // Sums along the row, of windows that begin in each column. The fields of a vector lie together: across the ring, a
+    // row is then one stream of memory instead of four.
     template <class Weights>
-    STF_HD void along(const Weights& taps, const double* STF_RESTRICT from, double* STF_RESTRICT out) const {
-        const Index starts = layout_.starts();
-        for (Index i = 0; i < starts; i += at_once * lanes) {
-            Vector sums[at_once];
-            taps.sums([&](Index k) { return load<Vector>(from + i + k * lanes); }, sums);
+    STF_HD void along(const Weights& taps, double* STF_RESTRICT out) const {
+        for (Index i = 0; i < layout_.span; i += at_once) {
             STF_UNROLL
-            for (int r = 0; r < at_once; ++r) store(out + i + r * lanes, sums[r]);
+            for (Index f = 0; f < fields; ++f) {
+                const double* from = fields_ + f * layout_.field() + i * lanes;
+                Vector sums[at_once];
+                taps.sums([&](Index k) { return load<Vector>(from + k * lanes); }, sums);
+                STF_UNROLL
+                for (int r = 0; r < at_once; ++r) store(out + ((i + r) * fields + f) * lanes, sums[r]);
+            }
         }
     }
 
@@ -179,7 +196,6 @@ class Tile {
                             Index last) {
         WindowSum& sum = sums_[k];
         const WindowedIndex& index = *sum.index;
-        const Index starts = layout_.starts();
         const double scale = index.uniform ? 1.0 / static_cast<double>(index.size * index.size) : 1.0;
         const double* known[Weights::known > 0 ? Weights::known + at_once - 1 : 1];
         if constexpr (Weights::known > 0)
@@ -189,7 +205,7 @@ class Tile {
             Vector means[fields][at_once];
             STF_UNROLL
             for (Index f = 0; f < fields; ++f) {
-                const Index at = f * starts + i * lanes;
+                const Index at = (i * fields + f) * lanes;
                 if constexpr (Weights::known > 0) {
                     taps.sums([&](Index r) { return load<Vector>(known[r] + at); }, means[f]);
                 } else {
