@@ -13,7 +13,9 @@ way.
 from __future__ import annotations
 
 from .comparison import Comparison, compare
+from .errors import ErrorHistogram
 from .evaluate import Evaluation, evaluate
+from .maps import ssim_map
 from .moments import Moments
 from .report import Counts, MetricReport, Settings
 from .spectral import SpectralAngles
@@ -21,6 +23,7 @@ from .spectral import SpectralAngles
 __all__ = [
     "Comparison",
     "Counts",
+    "ErrorHistogram",
     "Evaluation",
     "MetricReport",
     "Moments",
@@ -28,4 +31,5 @@ __all__ = [
     "SpectralAngles",
     "compare",
     "evaluate",
+    "ssim_map",
 ]

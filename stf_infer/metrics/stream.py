@@ -117,7 +117,7 @@ class Stream:
             shown = stored_mask(p, t)
             if shown is not None:
                 u = shown if u is None else u & shown
-            self._add(_readable(p), _readable(t), None if u is None else np.ascontiguousarray(u))
+            self._add(readable(p), readable(t), None if u is None else np.ascontiguousarray(u))
 
     def _add(self, p: np.ndarray, t: np.ndarray, use: np.ndarray | None) -> None:
         top = max(self._context[0] - self.rows, 0)
@@ -133,8 +133,8 @@ class Stream:
             before_p, before_t, before_use = self._kept
             count = before_p.shape[1]
             head = np.s_[:, :kept_rows]
-            both_p = _readable(np.concatenate([before_p, p[head]], axis=1))
-            both_t = _readable(np.concatenate([before_t, t[head]], axis=1))
+            both_p = readable(np.concatenate([before_p, p[head]], axis=1))
+            both_t = readable(np.concatenate([before_t, t[head]], axis=1))
             both_use = _joined(before_use, count, use, p.shape[1], kept_rows, p.shape[2])
             self.rows -= count
             self._measure(both_p, both_t, both_use, first_row=both_p.shape[1], start=0, stop=count, pixels=False)
@@ -215,7 +215,7 @@ def _is_plain_mask(use: np.ndarray) -> bool:
     return use.shape[1] == 1 or use.strides[1] == 1
 
 
-def _readable(image: np.ndarray) -> np.ndarray:
+def readable(image: np.ndarray) -> np.ndarray:
     """The image as the core reads it; a copy only where it has to be one."""
     if _is_read_as_it_is(image):
         return image

@@ -63,6 +63,10 @@ class TestTorchmetrics:
         nrmse = theirs.normalized_root_mean_squared_error(flat_p, flat_t, normalization="range", num_outputs=4)
         assert nrmse.tolist() == pytest.approx(per_band(ours, "nrmse"), rel=EQUAL)
         assert theirs.pearson_corrcoef(flat_p, flat_t).tolist() == pytest.approx(per_band(ours, "cc"), rel=EQUAL)
+        for band, (p_band, t_band) in enumerate(zip(tensors[0][0], tensors[1][0], strict=True)):
+            mae = float(theirs.mean_absolute_error(p_band, t_band))
+            assert mae == pytest.approx(per_band(ours, "aad")[band], rel=EQUAL)
+        assert theirs.pearson_corrcoef(flat_p, flat_t).tolist() == pytest.approx(per_band(ours, "pcc"), rel=EQUAL)
         raw = theirs.r2_score(flat_p, flat_t, multioutput="raw_values")
         assert raw.tolist() == pytest.approx(per_band(ours, "r2"), rel=EQUAL)
         weighted = theirs.r2_score(flat_p, flat_t, multioutput="variance_weighted")
@@ -97,6 +101,12 @@ class TestTorchmetrics:
     def test_uqi_has_a_gaussian_window(self, theirs, tensors, ours):
         uqi = float(theirs.image.universal_image_quality_index(*tensors))
         assert 1e-3 < abs(uqi - ours.pooled["uqi"]) < 0.2
+
+
+def test_the_histogram_is_that_of_numpy(pair):
+    report = evaluate(*pair, data_range=1.0, ratio=RATIO, error_bins=(-0.05, 0.05, 40))
+    for found, p, t in zip(report.errors.inside, *pair, strict=True):
+        np.testing.assert_array_equal(found, np.histogram(p - t, 40, (-0.05, 0.05))[0])
 
 
 class TestScikitImage:

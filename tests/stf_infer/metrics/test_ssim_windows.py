@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from metrics_oracle import all_inside, box_smooth, gaussian_smooth
 from stf_infer.errors import MetricError
+from stf_infer.metrics import evaluate, ssim_map
 from stf_infer.metrics.ssim import DEFAULT_SIZE, UQI_SIZE, WINDOWS, Window, ssim, uqi
 from stf_infer.metrics.stream import Stream, Sums
 
@@ -193,3 +194,42 @@ def test_a_window_without_a_centre_is_refused(size):
 def test_an_unknown_window_is_refused():
     with pytest.raises(MetricError, match=r"Got: 'hann'\. Allowed: gaussian, uniform"):
         Window.of("hann")
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "int64"])
+def test_the_map_shows_every_window(name, dtype):
+    p, t = ((1000 * x).astype(dtype) for x in pair(9, (2, 70, 41)))
+    mask = np.ones((70, 41), bool)
+    mask[30, 7] = mask[0, 40] = False
+    window = Window.of(name)
+    found = ssim_map(p, t, mask, data_range=1000, window=name)
+    inside = np.lib.stride_tricks.sliding_window_view(mask, (window.size,) * 2).all(axis=(2, 3))
+    weights = weights_of(name, window.size)
+    for band, (a, b) in enumerate(zip(p.astype(float), t.astype(float), strict=True)):
+        expected = np.where(inside, direct_ssim(a, b, weights, 1000), np.nan)
+        np.testing.assert_allclose(found[band], expected, rtol=1e-6)
+    report = evaluate(p, t, mask, data_range=1000, ratio=4, window=name)
+    assert np.nanmean(found.astype(float)) == pytest.approx(report.pooled["ssim"], rel=1e-6)
+
+
+def test_the_map_leaves_out_what_is_not_finite_or_hidden():
+    p, t = pair(10, (1, 20, 30))
+    t[0, 15, 25] = np.nan
+    hidden = np.zeros(p.shape, bool)
+    hidden[0, 2, 2] = True
+    found = ssim_map(np.ma.MaskedArray(p, hidden), t, data_range=1, window_size=5)
+    assert found.shape == (1, 16, 26)
+    assert np.isnan(found).sum() == 9 + 5 * 5
+    assert np.isnan(found[0, :3, :3]).all()
+    assert np.isnan(found[0, 11:16, 21:26]).all()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [({"data_range": 0}, "Got: 0"), ({"window_size": 13}, "12 x 40 pixels for a window of 13"), ({"threads": 0}, "0")],
+)
+def test_maps_that_cannot_be_made_are_refused(changed, message):
+    p, t = pair(11, (1, 12, 40))
+    with pytest.raises(MetricError, match=message):
+        ssim_map(p, t, **{"data_range": 1.0, **changed})
