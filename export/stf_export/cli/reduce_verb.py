@@ -15,6 +15,9 @@ from ._reduction import reduction_from, reduction_options
 if TYPE_CHECKING:
     from ..precision import Reduced
 
+# Layers that are shown by name; all of them stand in the bundle.
+_SHOWN = 12
+
 
 @click.command(short_help="Write a bundle's network in fp16, bf16 or int8 (extra: export).")
 @verb
@@ -72,5 +75,6 @@ def lines_of(reports: list[Reduced]) -> list[str]:
             f"{percent(one.share)} of the multiply-adds reduced, {one.bytes / 1e6:.2f} MB, in {one.seconds:.0f} s"
         )
         if one.islands:
-            lines.append(f"  stays in fp32: {', '.join(one.islands)}")
+            more = f" and {len(one.islands) - _SHOWN} more" if len(one.islands) > _SHOWN else ""
+            lines.append(f"  stays in fp32: {', '.join(one.islands[:_SHOWN])}{more}")
     return lines

@@ -19,7 +19,7 @@ from .operands import FLOAT, Operands
 from .placement import rounded
 
 # Operators that hand numbers on, or choose among them: what they are given rounded they give rounded.
-_HAND_ON = frozenset(
+HAND_ON = frozenset(
     {
         *("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Concat", "Split", "Slice", "Gather"),
         *("GatherElements", "GatherND", "Expand", "Tile", "Pad", "DepthToSpace", "SpaceToDepth", "Relu", "Clip", "Max"),
@@ -149,7 +149,7 @@ class _Emulation(_Halves):
     def _given_low(self, value: ir.Value, high: list[ir.Usage]) -> None:
         node = value.producer()
         assert node is not None
-        if node.op_type in _HAND_ON:
+        if node.op_type in HAND_ON:
             return
         uses = list(value.uses())
         if value.is_graph_output():

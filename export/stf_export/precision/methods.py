@@ -12,7 +12,7 @@ from stf_infer.errors import ExportError
 
 from . import halves, integers
 from .layers import Layer, layers_of
-from .operands import HALVES, HEAVY
+from .operands import HALVES, HEAVY, Operands
 from .placement import place
 from .typed import Source
 
@@ -48,13 +48,19 @@ class Method(ABC):
         """
         return self.write(set(self.free).difference(reduced))
 
+    def most(self) -> float:
+        """The share if nothing had to be kept but what the caller wants to keep."""
+        return self.share(())
+
     @abstractmethod
     def reduced(self, islands: Collection[Layer]) -> set[str]:
         """Names of the nodes that are reduced then."""
 
     def share(self, islands: Collection[Layer]) -> float:
         """Part of the multiply-adds of the network that is reduced then; of a network without any, of its layers."""
-        nodes = self.reduced(islands)
+        return self._share(self.reduced(islands))
+
+    def _share(self, nodes: set[str]) -> float:
         done = [layer for layer in self.layers if nodes.issuperset(layer.nodes)]
         work = sum(layer.work for layer in self.layers)
         return sum(layer.work for layer in done) / work if work else len(done) / max(1, len(self.layers))
@@ -73,12 +79,15 @@ class Half(Method):
     def __init__(self, source: Source, precision: str, keep: Collection[Layer], unfit: Collection[str]) -> None:
         super().__init__(source, keep)
         self.precision, self.low, self.unfit = precision, HALVES[precision], set(unfit)
+        self._placed: dict[frozenset[Layer], dict[str, Operands]] = {}
         model = source.fresh()
-        placed = place(model, self.low, _nodes(self.kept), self.unfit)
+        placed = self._place(model, ())
         heavy = {str(node.name) for node in model.graph if node.op_type in HEAVY}
         if not placed or (heavy and not heavy & placed.keys()):
             raise ExportError(f"No product of the network can be computed in {precision}", got=self._why(model))
-        self.free = [layer for layer in self.layers if layer not in self.kept and placed.keys() & set(layer.nodes)]
+        # What only hands numbers on costs nothing: it goes where its neighbours go.
+        rounding = {str(node.name) for node in model.graph if node.op_type not in halves.HAND_ON} & placed.keys()
+        self.free = [layer for layer in self.layers if layer not in self.kept and rounding & set(layer.nodes)]
 
     def write(self, islands: Collection[Layer]) -> ir.Model:
         return self._written(islands, emulate=False, wanted=set())
@@ -88,14 +97,28 @@ class Half(Method):
         islands = set(self.free).difference(reduced)
         return self._written(islands, emulate=True, wanted=_nodes(reduced) if alone else set())
 
+    def most(self) -> float:
+        """With the tensors that it cannot hold, whose layers are islands as well."""
+        return self._share(set(place(self.source.fresh(), self.low, _nodes(self.kept))))
+
     def reduced(self, islands: Collection[Layer]) -> set[str]:
-        return set(place(self.source.fresh(), self.low, _nodes({*self.kept, *islands}), self.unfit))
+        return set(self._place(self.source.fresh(), islands))
 
     def _written(self, islands: Collection[Layer], *, emulate: bool, wanted: set[str]) -> ir.Model:
         model = self.source.fresh()
-        placed = place(model, self.low, _nodes({*self.kept, *islands}), self.unfit, wanted)
+        if wanted:
+            placed = place(model, self.low, _nodes({*self.kept, *islands}), self.unfit, wanted)
+        else:
+            placed = self._place(model, islands)
         halves.reduce_floats(model, self.low, placed, emulate=emulate)
         return model
+
+    def _place(self, model: ir.Model, islands: Collection[Layer]) -> dict[str, Operands]:
+        """The cut for these islands, which takes seconds for a large network, each once."""
+        key = frozenset(islands)
+        if key not in self._placed:
+            self._placed[key] = place(model, self.low, _nodes({*self.kept, *islands}), self.unfit)
+        return self._placed[key]
 
     def _why(self, model: ir.Model) -> str:
         heavy = sorted({node.op_type for node in model.graph if node.op_type in HEAVY})

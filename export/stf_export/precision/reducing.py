@@ -189,7 +189,7 @@ class _Reduction:
 
                 found = Search(method.free, measure, self.budget, self.trials, self.say).run()
                 share = method.share(found.islands)
-                self._hold(found, share, method.share(()))
+                self._hold(found, share, method.most())
                 self.say("writing the graph")
                 onnx_graph.save(method.write(found.islands), folder / MODEL)
                 self._run_itself(folder / MODEL, reference)
@@ -230,14 +230,17 @@ class _Reduction:
             ExportError: It is; the message names the worst layers.
         """
         lines = found.accuracy.over(self.budget)
-        if found.within and share >= LEAST_SHARE * most:
+        if not self.budget.asks or (found.within and share >= LEAST_SHARE * most):
             return
         fix = "Take a wider --budget, another precision, or other tiles (`stf-infer tiles`)"
         worst = "; ".join(f"{group.name} ({_cost(group.accuracy)})" for group in found.groups[:_NAMED])
         if found.within:
+            unheld = "; ".join(f"{name} {why}" for name, why in list(self.unfit.items())[:_NAMED])
             raise ExportError(
                 f"In {self.precision} the network is within its budget only with most of it in fp32",
-                got=f"{percent(1 - share / most)} of the work that could be reduced; worst alone: {worst}",
+                got=f"{percent(1 - share / most)} of the work that could be reduced"
+                + (f"; worst alone: {worst}" if worst else "")
+                + (f"; what {self.precision} cannot hold: {unheld}" if unheld else ""),
                 allowed=f"at most {percent(1 - LEAST_SHARE)}",
                 fix=fix,
             )

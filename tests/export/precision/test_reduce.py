@@ -251,3 +251,81 @@ def test_a_network_without_products_is_refused(tmp_path):
     for precision in PRECISIONS:
         with pytest.raises(ExportError, match="product"):
             reduce(bundle, precision)
+
+
+def test_a_network_of_large_numbers_is_refused_in_fp16_and_fits_into_bf16(tmp_path):
+    """Values times 30000: what is between the first and the last layer leaves fp16 no room."""
+    nodes = (
+        "a = Mul(fine_t1, up)\nb = Conv(a, w0)\nc = Relu(b)\nd = Conv(c, w0)\ne = Mul(d, down)\nfine_t2 = Conv(e, w1)"
+    )
+    weights = {"up": 3e4, "down": 1e-4, "w0": np.eye(2)[:, :, None, None] * 1.5, "w1": np.eye(2)[:, :, None, None]}
+    bundle = bundle_of(tmp_path, nodes, weights)
+    with pytest.raises(ExportError, match=r"cannot hold: .* reaches 2.22e\+04"):
+        reduce(bundle, "fp16", budget="rmse=10%")
+    report = reduce(bundle, "bf16", budget="rmse=10%")
+    assert report.share == 1
+    assert reduce(bundle, "fp16", budget="none").share == pytest.approx(1 / 3)
+    assert bundle.properties["stf:reduced"]["fp16"]["unfit"]
+
+
+def test_weights_inverse_to_a_change_hold_where_there_is_none(tmp_path):
+    """EDCSTFN's and STF-EGFA's way to weigh two dates: 1 / (|change| + 1e-8), of which fp16 knows neither."""
+    nodes = """a = Conv(fine_t1, w)
+    n = Neg(a)
+    da = Abs(a)
+    db = Abs(n)
+    ea = Add(da, eps)
+    eb = Add(db, eps)
+    ia = Div(one, ea)
+    ib = Div(one, eb)
+    s = Add(ia, ib)
+    wa = Div(ia, s)
+    p = Mul(wa, a)
+    q = Add(p, a)
+    fine_t2 = Conv(q, w)"""
+    nodes = "\n".join(line.strip() for line in nodes.splitlines())
+    bundle = bundle_of(tmp_path, nodes, {"w": np.eye(2)[:, :, None, None], "eps": 1e-8, "one": 1.0})
+    tiles = procedural_tiles(bundle.spec, 2)
+    still = {role: np.concatenate([array, 0 * array[:1]]) for role, array in tiles.inputs.items()}
+    store_tiles(bundle, Tiles(still, "real", (), (*tiles.origins, (0, 0))))
+    report = reduce(bundle, "fp16")
+    assert (report.accuracy.not_finite, report.share) == (0, 1)
+    assert report.accuracy.worst[1] < 1e-3
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_what_is_written_builds_for_a_gpu(plain, tmp_path, precision):
+    pytest.importorskip("tensorrt_rtx", reason="needs the extra tensorrt-rtx")
+    from tensorrt_support import build
+
+    assert build(reduce(copy(plain, tmp_path), precision, budget="none").path) > 0
+
+
+def test_openvino_computes_what_the_emulation_says(plain, tmp_path):
+    """It rounds bf16 graphs where they say so, in kernels of its own: an engine that the figures can be held to."""
+    openvino = pytest.importorskip("openvino", reason="needs the extra openvino")
+    bundle = copy(plain, tmp_path)
+    report = reduce(bundle, "bf16", budget="none")
+    core = openvino.Core()
+    inputs, golden = bundle.golden()
+    model = core.compile_model(core.read_model(report.path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    found = model({"fine_t1": inputs["fine_t1"][None]})["fine_t2"][0]
+    off = np.sqrt(np.mean((found - golden) ** 2, (1, 2)) / np.mean(golden**2, (1, 2)))
+    assert off.max() == pytest.approx(report.accuracy.worst[1], rel=0.5)
+
+
+def test_weights_beside_a_reduced_graph_are_assets_too(plain, tmp_path, monkeypatch):
+    from stf_export import onnx_graph
+
+    monkeypatch.setattr(onnx_graph, "WEIGHTS_INSIDE", 1000)
+    monkeypatch.setattr(onnx_graph, "_SMALL", 100)
+    bundle = copy(plain, tmp_path)
+    report = reduce(bundle, "fp16", budget="none")
+    assert bundle.assets["model-fp16"].needs == ("model-fp16-data",)
+    assert bundle.asset("model-fp16-data").parent == report.path.parent
+    bundle.verify()
+    monkeypatch.undo()
+    reduce(bundle, "fp16", budget="none")
+    assert "model-fp16-data" not in bundle.assets
+    assert not report.path.parent.exists()
+    bundle.verify()
