@@ -7,6 +7,7 @@
 
 #include "bind/arrays.h"
 #include "bind/bindings.h"
+#include "bind/borders.h"
 #include "blend/blend.h"
 #include "fill/fill.h"
 #include "gather/gather.h"
@@ -16,14 +17,6 @@
 namespace stf::bind {
 
 namespace {
-
-Border border_named(const std::string& name) {
-    if (name == "reflect") return Border::reflect;
-    if (name == "edge") return Border::edge;
-    if (name == "zero") return Border::zero;
-    if (name == "mirror") return Border::mirror;
-    fail("border is '", name, "'; reflect, edge, zero or mirror is wanted");
-}
 
 Strip strip_shape(const py::array& strip, Index first_row, Index grid_rows) {
     check_dims(strip, 3, "strip");

@@ -10,7 +10,9 @@
 #include "stf/target.h"
 #include "stf/types.h"
 
-#if defined(__AVX__) || defined(__SSE2__)
+#if defined(__CUDACC__)
+// The lanes of a device are its threads.
+#elif defined(__AVX__) || defined(__SSE2__)
 #include <immintrin.h>
 #elif defined(__ARM_NEON)
 #include <arm_neon.h>
@@ -18,7 +20,7 @@
 
 namespace stf::STF_TARGET {
 
-#if defined(__GNUC__) && (defined(__SSE2__) || (defined(__ARM_NEON) && defined(__aarch64__)))
+#if defined(__GNUC__) && !defined(__CUDACC__) && (defined(__SSE2__) || (defined(__ARM_NEON) && defined(__aarch64__)))
 #define STF_HAS_VECTORS 1
 #if defined(__AVX512F__)
 constexpr int vector_bytes = 64;

@@ -9,6 +9,9 @@ namespace stf {
 
 using Index = std::ptrdiff_t;
 
+// A CUDA stream, as its owner's handle; null is the default stream.
+using Stream = void*;
+
 // Calls X once for each pixel type a raster may have.
 #define STF_FOR_EACH_PIXEL_TYPE(X) \
     X(std::uint8_t)                \

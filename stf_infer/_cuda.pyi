@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The typed face of the core on a CUDA device: the operations of :mod:`stf_infer._core`, with the same arguments.
+
+Built with ``-C cmake.define.STF_CUDA=ON`` where nvcc is. Arrays are anything with ``__cuda_array_interface__`` (PyCUDA,
+CuPy, torch), C-contiguous and of exactly the dtype that :mod:`stf_infer._core` states. ``stream`` is the handle of a
+CUDA stream, 0 the default one. Work is queued on it and the call returns: arrays must live until the stream has done
+it, and the device that they lie on must be the current one.
+
+Mistakes in arguments raise ValueError with the value in the message, on a machine without a device too; then a machine
+without one raises RuntimeError with the reason. No call copies between host and device.
+"""
+
+from typing import Any
+
+def device_problem() -> str:
+    """Why nothing can run on a device here; an empty text where something can."""
+
+def gather(
+    strip: Any,
+    first_row: int,
+    grid_rows: int,
+    scale: Any,
+    offset: Any,
+    low: float,
+    high: float,
+    border: str,
+    y: int,
+    x: int,
+    tile: Any,
+    unit: int = 1,
+    stream: int = 0,
+) -> None:
+    """As :func:`stf_infer._core.gather`."""
+
+def gather_bilinear(
+    strip: Any,
+    first_row: int,
+    grid_rows: int,
+    scale: Any,
+    offset: Any,
+    low: float,
+    high: float,
+    rows: Any,
+    row_weight: Any,
+    columns: Any,
+    column_weight: Any,
+    tile: Any,
+    stream: int = 0,
+) -> None:
+    """As :func:`stf_infer._core.gather_bilinear`; a pixel that needs a row outside of the strip becomes NaN."""
+
+def fill_invalid(strip: Any, valid: Any, fallback: Any, stream: int = 0) -> None:
+    """As :func:`stf_infer._core.fill_invalid`."""
+
+def blend(
+    tile: Any,
+    y: int,
+    x: int,
+    row_weight: Any,
+    column_weight: Any,
+    sums: Any,
+    first_row: int,
+    stream: int = 0,
+) -> None:
+    """As :func:`stf_infer._core.blend`; a pixel whose row or column has weight 0 is never read."""
+
+def finalise(
+    sums: Any,
+    valid: Any,
+    scale: Any,
+    offset: Any,
+    low: float,
+    high: float,
+    nodata: float,
+    stored: Any,
+    not_finite: Any,
+    stream: int = 0,
+) -> None:
+    """As :func:`stf_infer._core.finalise`, but that the count is added to ``not_finite`` (1,) uint64 on the device."""
+
+def noise(seed: int, step: int, y: int, x: int, tile: Any, stream: int = 0) -> None:
+    """As :func:`stf_infer._core.noise`, bit by bit."""

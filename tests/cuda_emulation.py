@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``stf_infer._cuda`` for the host: the same sources as for a device, with the emulated device of the tests."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import shutil
+import subprocess
+import sysconfig
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from support import REPOSITORY
+
+CSRC = REPOSITORY / "csrc"
+FLAGS = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-DSTF_CUDA_MODULE=_emulated"]
+
+
+def build_emulated(folder: Path) -> Any:
+    """Compile the binding and every ``*_cuda.cu`` into one module, and import it."""
+    pybind11 = pytest.importorskip("pybind11")
+    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("needs a C++ compiler")
+    flags = [*FLAGS, *shlex.split(os.environ.get("STF_EMULATION_FLAGS", ""))]
+    includes = [CSRC / "include", CSRC, REPOSITORY / "tests/csrc/emulation", pybind11.get_include()]
+    flags += [f"-I{path}" for path in [*includes, sysconfig.get_paths()["include"]]]
+
+    def compiled(source: Path) -> Path:
+        built = folder / f"{source.stem}.o"
+        # The binding is long and does little: optimising it takes longer than it saves.
+        level = "-O0" if source.suffix == ".cpp" else "-O1"
+        command = [compiler, *flags, level, "-x", "c++", "-c", str(source), "-o", str(built)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return built
+
+    with ThreadPoolExecutor(2) as pool:
+        objects = list(pool.map(compiled, [CSRC / "bind/cuda_module.cpp", *sorted(CSRC.glob("*/*_cuda.cu"))]))
+    library = folder / f"_emulated{sysconfig.get_config_var('EXT_SUFFIX')}"
+    subprocess.run([compiler, *flags, "-shared", *map(str, objects), "-o", str(library)], check=True)
+    spec = importlib.util.spec_from_file_location("_emulated", library)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class OnDevice:
+    """A NumPy array that says of itself what an array on a device says."""
+
+    def __init__(self, array: np.ndarray, **said: Any) -> None:
+        self.array = array
+        self.said = said
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        there = self.array.__array_interface__
+        said = {name: there[name] for name in ("shape", "typestr", "data", "strides")}
+        return {**said, "version": 3, **self.said}
