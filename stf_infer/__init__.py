@@ -20,7 +20,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import accuracy, datasets, engines, errors, metrics, noise
+    from . import accuracy, baselines, datasets, engines, errors, metrics, noise
     from .accuracy import cut_tiles
     from .bundle import Bundle
     from .engines import build
@@ -61,7 +61,7 @@ _HOME = {
     "TileRule": "spec",
     "Values": "spec",
 }
-_MODULES = ("accuracy", "datasets", "engines", "errors", "metrics", "noise")
+_MODULES = ("accuracy", "baselines", "datasets", "engines", "errors", "metrics", "noise")
 
 __all__ = [
     "Bundle",
@@ -85,6 +85,7 @@ __all__ = [
     "Values",
     "Window",
     "accuracy",
+    "baselines",
     "build",
     "cut_tiles",
     "datasets",
