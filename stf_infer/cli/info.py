@@ -45,6 +45,7 @@ def _data(bundle: Bundle) -> dict[str, Any]:
         "parity": bundle.parity,
         "probe": properties.get("stf:probe", {}),
         "graph": properties.get("stf:graph", {}),
+        "reduced": properties.get("stf:reduced", {}),
         "created": {"at": properties.get("datetime"), **properties.get("stf:created", {})},
         "notes": properties.get("stf:notes", []),
         "parameters": properties.get("mlm:total_parameters"),
@@ -130,12 +131,26 @@ def _facts(data: dict[str, Any], tile: TileRule | None, sampler: SamplerSpec | N
         facts.append(("weights", f"{data['parameters']:,} numbers"))
     if graph := data["graph"]:
         facts.append(("graph", f"{graph['nodes']} operators, {graph['nodes_before']} before it was simplified"))
+    facts += [(precision, _reduced_words(one)) for precision, one in data["reduced"].items()]
     if options := data["contract"]["options"]:
         facts.append(("options", ", ".join(f"{k}={v}" for k, v in options.items())))
     facts.append(("created", ", ".join(f"{k} {v}" for k, v in data["created"].items() if v)))
     facts.append(("identity", data["sha256"]))
     facts += [("note", note) for note in data["notes"]]
     return facts
+
+
+def _reduced_words(one: dict[str, Any]) -> str:
+    """What a reduced graph is made of."""
+    words = [f"{one.get('share', 0):.1%} of the multiply-adds reduced"]
+    if islands := one.get("islands"):
+        named = ", ".join([*islands[:3], *(["..."] if len(islands) > 3 else [])])
+        words.append(f"{len(islands)} layers in fp32 for the budget's sake ({named})")
+    if kept := one.get("kept"):
+        words.append(f"{len(kept)} to be kept")
+    if "calibration" in one:
+        words.append(f"calibrated by {one['calibration']}")
+    return ", ".join(words)
 
 
 def _tile_words(tile: TileRule) -> str:

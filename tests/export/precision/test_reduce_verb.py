@@ -41,6 +41,18 @@ def test_what_a_person_reads(bundle):
     assert "fp16: trial 1 of at most 1: all layers" in done.stderr
 
 
+def test_info_shows_how_a_graph_was_made(bundle):
+    from stf_export import reduce
+
+    layers = json.loads(call(bundle, "--precision", "fp16", "--budget", "none", "--json").stdout)["reduced"][0]
+    assert layers["share"] == 1
+    reduce(bundle, "fp16", budget="none", keep=["out"])
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(main, ["info", str(bundle)])
+    assert "of the multiply-adds reduced, 1 to be kept" in done.stdout
+    data = json.loads(CliRunner().invoke(main, ["info", str(bundle), "--json"]).stdout)
+    assert data["reduced"]["fp16"]["kept"] == ["out"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
