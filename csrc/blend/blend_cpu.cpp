@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <cmath>
 
 #include "blend/blend.h"
-#include "blend/elements.h"
+#include "blend/row.h"
 
 namespace stf {
 
@@ -33,8 +32,8 @@ void blend(const float* tile, Index tile_rows, Index tile_columns, Index y, Inde
         for (Index i = rows.begin; i < rows.end; ++i) {
             const float* in = tile + (c * tile_rows + i) * tile_columns;
             float* out = sums + (c * shape.rows + top + i) * shape.columns + x;
-            const float weight = row_weight[i];
-            for (Index j = columns.begin; j < columns.end; ++j) out[j] += weighted(weight, column_weight[j], in[j]);
+            STF_CALL(blend_row, in + columns.begin, row_weight[i], column_weight + columns.begin,
+                     columns.end - columns.begin, out + columns.begin);
         }
     }
 }
@@ -44,13 +43,8 @@ Index finalise(const float* sums, const std::uint8_t* valid, Index channels, Ind
                const float* offset, float low, float high, T nodata, T* stored) {
     Index not_finite = 0;
     for (Index c = 0; c < channels; ++c) {
-        const float* in = sums + c * pixels;
-        T* out = stored + c * pixels;
-        for (Index p = 0; p < pixels; ++p) {
-            const bool wanted = valid == nullptr || valid[p], finite = std::isfinite(in[p]);
-            not_finite += wanted && !finite;
-            out[p] = finalised<T>(in[p], wanted, finite, scale[c], offset[c], low, high, nodata);
-        }
+        not_finite += STF_CALL(finalise_row<T>, sums + c * pixels, valid, pixels, scale[c], offset[c], low, high,
+                               nodata, stored + c * pixels);
     }
     return not_finite;
 }

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "gather/gather.h"
+#include "gather/row.h"
 #include "stf/check.h"
 
 namespace stf {
@@ -44,8 +45,8 @@ void gather(const T* strip, const Strip& shape, const Normalisation& normalisati
                 return column < 0 ? 0.0F : normalised(static_cast<float>(row[column]), scale, offset, low, high);
             };
             for (Index j = 0; j < inner_begin; ++j) out[j] = outside(j);
-            for (Index j = inner_begin; j < inner_end; ++j)
-                out[j] = normalised(static_cast<float>(row[x + j]), scale, offset, low, high);
+            STF_CALL(normalise_row<T>, row + x + inner_begin, inner_end - inner_begin, scale, offset, low, high,
+                     out + inner_begin);
             for (Index j = inner_end; j < tile_columns; ++j) out[j] = outside(j);
         }
     }

@@ -26,21 +26,27 @@
 #define STF_UNROLL
 #endif
 
-namespace stf::STF_TARGET {
+namespace stf {
+
+// What sources may be compiled for: the levels of x86-64 that GCC and Clang know, or whatever the compiler takes.
+enum class Level { portable, v3, v4 };
+
+// The widest level that sources are compiled for and this machine runs.
+Level machine_level();
+
+namespace STF_TARGET {
 
 // Whether this machine has the instructions that the source is compiled for.
 inline bool runs_here() {
 #if defined(__AVX512F__)
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+    return machine_level() == Level::v4;
 #elif defined(__AVX2__)
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
-           __builtin_cpu_supports("bmi2");
+    return machine_level() != Level::portable;
 #else
     return true;
 #endif
 }
 
-}  // namespace stf::STF_TARGET
+}  // namespace STF_TARGET
+
+}  // namespace stf

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gather, blend and finalise against memcpy on the same bytes, on one thread each.
+
+    python benchmarks/core_speed.py [--bands 4] [--tile 512] [--rounds 31] [--check]
+
+A strip of rows of a wide scene is cut into tiles, tiles are added to rows of sums, and sums become stored numbers, as
+in a run. memcpy (`numpy.copyto`) moves as many bytes, counting what is read and what is written. All are timed in
+turns; a share is the median of those of each turn.
+
+Figures go to ``benchmarks/results/core-CPU.json``. With ``--check`` the exit code is 1 where a share is below its
+target.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _rounds import take_turns
+
+import stf_infer
+from stf_infer import _core
+from stf_infer.engines import machine
+
+RESULTS = Path(__file__).parent / "results"
+SHARE = 0.6
+DTYPES = ("uint8", "int16", "uint16", "float32")
+
+
+class Scene:
+    """Rows of a wide scene and the tiles of a row of tiles, with halos as a run has them."""
+
+    def __init__(self, bands: int, tile: int, width: int = 10980) -> None:
+        self.bands, self.tile, self.width = bands, tile, width
+        rng = np.random.default_rng(0)
+        self.numbers = rng.integers(0, 200, (bands, tile, width), np.uint8)
+        self.places = range(0, width - tile + 1, tile - 16)
+        self.tiles = rng.random((len(self.places), bands, tile, tile), np.float32)
+        self.sums = np.zeros((bands, tile, width), np.float32)
+        self.ones, self.zeros = np.ones(bands, np.float32), np.zeros(bands, np.float32)
+        self.row_weight = np.ones(tile, np.float32)
+        ramp = np.minimum(np.arange(1, tile + 1), np.arange(tile, 0, -1)) / 16
+        self.column_weight = np.minimum(ramp, 1).astype(np.float32)
+
+    def gather(self, dtype: str) -> tuple[Callable[[], None], int]:
+        """Every tile of the row, and the bytes that are read and written."""
+        strip = self.numbers.astype(dtype)
+
+        def call() -> None:
+            for x, tile in zip(self.places, self.tiles, strict=True):
+                _core.gather(strip, 0, self.tile, self.ones * 1e-2, self.zeros, 0.0, 1.0, "reflect", 0, x, tile)
+
+        return call, self.tiles.size * (strip.itemsize + 4)
+
+    def blend(self) -> tuple[Callable[[], None], int]:
+        """Every tile of the row: a tile and sums are read, sums are written."""
+
+        def call() -> None:
+            for x, tile in zip(self.places, self.tiles, strict=True):
+                _core.blend(tile, 0, x, self.row_weight, self.column_weight, self.sums, 0)
+
+        return call, self.tiles.size * 12
+
+    def finalise(self, dtype: str) -> tuple[Callable[[], None], int]:
+        """All sums, with a mask."""
+        stored = np.empty(self.sums.shape, dtype)
+        valid = np.ones(self.sums.shape[1:], np.uint8)
+        high = 1.0 if dtype == "float32" else 200.0
+
+        def call() -> None:
+            _core.finalise(self.sums, valid, self.ones, self.zeros, 0.0, high, 0, stored)
+
+        return call, self.sums.size * (4 + stored.itemsize) + self.bands * valid.size
+
+
+def copying(size: int) -> Callable[[], None]:
+    """A memcpy that reads and writes as many bytes together."""
+    source = np.ones(size // 2, np.uint8)
+    target = np.empty_like(source)
+
+    def call() -> None:
+        np.copyto(target, source)
+
+    return call
+
+
+def measure(bands: int, tile: int, rounds: int) -> dict[str, Any]:
+    """Share of memcpy's bandwidth that every operation reaches."""
+    scene = Scene(bands, tile)
+    scene.sums[:] = 100.0
+    operations = {
+        **{f"gather {dtype}": scene.gather(dtype) for dtype in DTYPES},
+        "blend": scene.blend(),
+        **{f"finalise {dtype}": scene.finalise(dtype) for dtype in DTYPES},
+    }
+    found = {}
+    for name, (call, size) in operations.items():
+        turns = take_turns({"ours": (call, 1), "memcpy": (copying(size), 1)}, rounds)
+        found[name] = {
+            "share": turns.ratio("ours", "memcpy"),
+            "share_of_least": turns.ratio_of_least("ours", "memcpy"),
+            "gb_per_s": size / turns.median("ours") / 1e9,
+            "memcpy_gb_per_s": size / turns.median("memcpy") / 1e9,
+        }
+    return found
+
+
+def missed(figures: dict[str, Any]) -> list[str]:
+    """Which targets are missed, in words."""
+    return [
+        f"{name} at {one['share']:.0%} of memcpy, target {SHARE:.0%}"
+        for name, one in figures["operations"].items()
+        if one["share"] < SHARE
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bands", type=int, default=4)
+    parser.add_argument("--tile", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=31)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--no-results", action="store_true", help="write no file")
+    parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed")
+    args = parser.parse_args()
+    cpu = machine.cpu()
+    figures: dict[str, Any] = {
+        "measured": dt.datetime.now(dt.timezone.utc).date().isoformat(),
+        "machine": {"cpu": cpu.name, "features": list(cpu.features), "cores": machine.cores()},
+        "stf_infer": stf_infer.__version__,
+        "bands": args.bands,
+        "tile": args.tile,
+        "rounds": args.rounds,
+        "operations": measure(args.bands, args.tile, args.rounds),
+    }
+    if not args.no_results:
+        RESULTS.mkdir(exist_ok=True)
+        name = re.sub(r"[^a-z0-9]+", "-", cpu.name.lower()).strip("-")
+        (RESULTS / f"core-{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
+    if args.json:
+        print(json.dumps(figures))
+    else:
+        for name, one in figures["operations"].items():
+            print(f"{name:18} {one['gb_per_s']:6.1f} GB/s, memcpy {one['memcpy_gb_per_s']:6.1f} GB/s: "
+                  f"{one['share']:.0%} (of the least {one['share_of_least']:.0%})")  # fmt: skip
+        print(*(missed(figures) or ["every target is met"]), sep="\n")
+    return int(args.check and bool(missed(figures)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

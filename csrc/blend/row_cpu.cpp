@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// Compiled once for each instruction set, with STF_TARGET as its name.
+#include <cmath>
+
+#include "blend/blend.h"
+#include "blend/elements.h"
+#include "blend/row.h"
+
+namespace stf::STF_TARGET {
+
+void blend_row(const float* STF_RESTRICT values, float row_weight, const float* STF_RESTRICT column_weight, Index count,
+               float* STF_RESTRICT sums) {
+    for (Index j = 0; j < count; ++j) sums[j] += weighted(row_weight, column_weight[j], values[j]);
+}
+
+namespace {
+
+template <bool masked, class T>
+Index finalise_part(const float* STF_RESTRICT sums, const std::uint8_t* STF_RESTRICT valid, Index count, float scale,
+                    float offset, float low, float high, T nodata, T* STF_RESTRICT stored) {
+    std::int32_t not_finite = 0;
+    for (Index j = 0; j < count; ++j) {
+        const bool wanted = !masked || valid[j] != 0, finite = std::isfinite(sums[j]);
+        not_finite += wanted && !finite ? 1 : 0;
+        stored[j] = finalised<T>(sums[j], wanted, finite, scale, offset, low, high, nodata);
+    }
+    return not_finite;
+}
+
+}  // namespace
+
+template <class T>
+Index finalise_row(const float* sums, const std::uint8_t* valid, Index count, float scale, float offset, float low,
+                   float high, T nodata, T* stored) {
+    constexpr Index part = 1 << 16;  // few enough for a 32-bit count, which is as wide as a sum
+    Index not_finite = 0;
+    for (Index j = 0; j < count; j += part) {
+        const Index size = count - j < part ? count - j : part;
+        not_finite +=
+            valid == nullptr
+                ? finalise_part<false>(sums + j, nullptr, size, scale, offset, low, high, nodata, stored + j)
+                : finalise_part<true>(sums + j, valid + j, size, scale, offset, low, high, nodata, stored + j);
+    }
+    return not_finite;
+}
+
+#define STF_INSTANTIATE(T) \
+    template Index finalise_row<T>(const float*, const std::uint8_t*, Index, float, float, float, float, T, T*);
+STF_FOR_EACH_STORED_TYPE(STF_INSTANTIATE)
+#undef STF_INSTANTIATE
+
+}  // namespace stf::STF_TARGET

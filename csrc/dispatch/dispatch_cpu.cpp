@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one place that says which instruction sets run here.
+#include "stf/target.h"
+
+namespace stf {
+
+Level machine_level() {
+#ifdef STF_X86_TARGETS
+    static const Level level = [] {
+        const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                        __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+        const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                        __builtin_cpu_supports("avx512vl");
+        return v4 ? Level::v4 : v3 ? Level::v3 : Level::portable;
+    }();
+    return level;
+#else
+    return Level::portable;
+#endif
+}
+
+}  // namespace stf
