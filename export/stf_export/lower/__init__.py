@@ -5,7 +5,8 @@ What is general is left to the passes that torch's own exporter brings along (on
 ONNX project): functions inlined, constants worked out, equal subexpressions and equal weights kept once, batch
 normalisation taken into convolutions. What they leave is done here, by small rewrites that look at one node and its
 neighbours (:mod:`~stf_export.lower.slices`, :mod:`~stf_export.lower.views`, :mod:`~stf_export.lower.transposes`,
-:mod:`~stf_export.lower.sizes`, :mod:`~stf_export.lower.constants`). Each keeps what the graph computes, bit by bit
+:mod:`~stf_export.lower.sizes`, :mod:`~stf_export.lower.constants`), and, last, by
+:mod:`~stf_export.lower.doublings`. Each keeps what the graph computes, bit by bit
 unless it says otherwise. No value of an input is looked at: only constants, and shapes that the tile fixes.
 
 Weights are never copied but where one is changed, so that a network of a gigabyte needs little more than that.
@@ -23,7 +24,7 @@ from onnxscript.optimizer import fold_constants
 from onnxscript.rewriter import RewritePass
 from onnxscript.rewriter.rules import common as rules
 
-from . import constants, sizes, slices, transposes, views, weights
+from . import constants, doublings, sizes, slices, transposes, views, weights
 from .graph import Rewrite, apply
 
 _OWN: dict[str, list[Rewrite]] = {}
@@ -82,6 +83,8 @@ def simplify(model: ir.Model) -> Nodes:
         apply(model.graph, _OWN)
         common.DeduplicateHashedInitializersPass()(model)
         common.CommonSubexpressionEliminationPass()(model)
+    if doublings.by_parity(model.graph, before - count(model)):
+        common.DeduplicateHashedInitializersPass()(model)
     common.RemoveUnusedNodesPass()(model)
     common.RemoveUnusedFunctionsPass()(model)
     common.RemoveUnusedOpsetsPass()(model)
