@@ -87,8 +87,8 @@ def prepare(network: Network, folder: Path) -> tuple[Bundle, dict[str, str]]:
             if precision not in bundle.precisions:
                 reduce(bundle.path, precision)
             report = stf_infer.build(bundle.path, "openvino-cpu", precision=precision)
-            known = report.accuracy.get("accuracy")
-            found[precision] = "built" if not known else f"built: {Accuracy.from_dict(known).short()}"
+            known = report.accuracy
+            found[precision] = f"built: {Accuracy.from_dict(known).short()}" if "rmse" in known else "built"
         except (ExportError, CheckFailedError) as error:
             found[precision] = refused[precision] = f"{error.what}: {error.got}"[:200]
             notes.write_text(json.dumps(refused, indent=1))
