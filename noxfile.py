@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a developer and CI run: ``nox -s NAME`` for demo, tests, lint, gpu, sanitize, arm.
+"""What a developer and CI run: ``nox -s NAME`` for demo, tests, lint, gpu, sanitize, arm, cuda.
 
 The first three need a C++ compiler and Python. The others say what they miss, and fail.
 """
@@ -90,6 +90,17 @@ def arm(session: nox.Session) -> None:
     session.run("cmake", "-S", ".", "-B", "build/arm", "-G", "Ninja", *options)
     session.run("cmake", "--build", "build/arm")
     session.run("ctest", "--test-dir", "build/arm", "--output-on-failure")
+
+
+@nox.session
+def cuda(session: nox.Session) -> None:
+    """Compile every kernel for every GPU: none may spill; write what they take into docs/cuda.md. Needs no GPU."""
+    first_of(session, "nvcc, of CUDA 12 or later", "nvcc")
+    session.run("python", "benchmarks/kernel_resources.py", "--write", "docs/cuda.md")
+    session.install(".", "-Cbuild-dir=build/cuda", "-Ccmake.define.STF_CUDA=ON", *CONSTRAINTS)
+    session.run(
+        "python", "-I", "-c", "from stf_infer import _cuda; print(_cuda.device_problem() or 'a device is here')"
+    )
 
 
 ASAN_LIBRARIES = ("libasan.so", f"libclang_rt.asan-{platform.machine()}.so", "libclang_rt.asan.so")

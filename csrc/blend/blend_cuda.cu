@@ -12,8 +12,9 @@ namespace {
 constexpr int threads = 256;  // of a block of `finalise`
 
 // Tiles that follow one another on a stream add to a pixel one after the other: sums do not depend on the device.
-__global__ void blend_pixels(const float* tile, Index rows, Index columns, Index y, Index x, const float* row_weight,
-                             const float* column_weight, float* sums, Accumulator shape) {
+__global__ void __launch_bounds__(block_columns* block_rows)
+    blend_pixels(const float* tile, Index rows, Index columns, Index y, Index x, const float* row_weight,
+                 const float* column_weight, float* sums, Accumulator shape) {
     const Place at = place_here();
     const Index row = y - shape.first_row + at.row, column = x + at.column;
     if (at.row >= rows || at.column >= columns) return;
@@ -38,9 +39,9 @@ __device__ unsigned sum_of_block(unsigned value) {
 }
 
 template <class T>
-__global__ void finalise_pixels(const float* sums, const std::uint8_t* valid, Index pixels, const float* scale,
-                                const float* offset, float low, float high, T nodata, T* stored,
-                                unsigned long long* not_finite) {
+__global__ void __launch_bounds__(threads)
+    finalise_pixels(const float* sums, const std::uint8_t* valid, Index pixels, const float* scale, const float* offset,
+                    float low, float high, T nodata, T* stored, unsigned long long* not_finite) {
     const Index channel = blockIdx.y, pixel = static_cast<Index>(blockIdx.x) * threads + threadIdx.x;
     unsigned lost = 0;
     if (pixel < pixels) {

@@ -20,7 +20,8 @@ __device__ void fill_gap(T* row, Index begin, Index end, Index columns, double f
 // A warp looks at 32 pixels at a time and knows from one vote where gaps begin and end; a gap is filled by all lanes
 // when its end is found. Only invalid pixels are written and only valid ones are read: lanes do not wait for another.
 template <class T>
-__global__ void fill_rows(T* strip, const std::uint8_t* valid, Index rows, Index columns, const double* fallback) {
+__global__ void __launch_bounds__(warps* warp_lanes)
+    fill_rows(T* strip, const std::uint8_t* valid, Index rows, Index columns, const double* fallback) {
     const int lane = static_cast<int>(threadIdx.x) % warp_lanes;
     const Index row = static_cast<Index>(blockIdx.x) * warps + static_cast<int>(threadIdx.x) / warp_lanes;
     const Index channel = blockIdx.y;

@@ -16,8 +16,9 @@ __device__ float value_at(const T* row, Index column, const Normalisation& value
 }
 
 template <class T>
-__global__ void gather_pixels(const T* strip, Strip shape, Normalisation values, Border border, Index unit, Index y,
-                              Index x, Index rows, Index columns, float* tile) {
+__global__ void __launch_bounds__(block_columns* block_rows)
+    gather_pixels(const T* strip, Strip shape, Normalisation values, Border border, Index unit, Index y, Index x,
+                  Index rows, Index columns, float* tile) {
     const Place at = place_here();
     if (at.row >= rows || at.column >= columns) return;
     const Index row = border_index(y + at.row, shape.grid_rows, border, unit);
@@ -31,8 +32,9 @@ __global__ void gather_pixels(const T* strip, Strip shape, Normalisation values,
 }
 
 template <class T>
-__global__ void interpolate_pixels(const T* strip, Strip shape, Normalisation values, Interpolation along_y,
-                                   Interpolation along_x, float* tile) {
+__global__ void __launch_bounds__(block_columns* block_rows)
+    interpolate_pixels(const T* strip, Strip shape, Normalisation values, Interpolation along_y, Interpolation along_x,
+                       float* tile) {
     const Place at = place_here();
     if (at.row >= along_y.size || at.column >= along_x.size) return;
     const Neighbours rows = neighbours(along_y.first[at.row], shape.grid_rows);

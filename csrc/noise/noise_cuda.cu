@@ -8,8 +8,9 @@ namespace stf::cuda {
 
 namespace {
 
-__global__ void draw_pixels(PhiloxKey key, std::uint32_t step, std::int64_t y, std::int64_t x, Index rows,
-                            Index columns, float* tile) {
+__global__ void __launch_bounds__(block_columns* block_rows)
+    draw_pixels(PhiloxKey key, std::uint32_t step, std::int64_t y, std::int64_t x, Index rows, Index columns,
+                float* tile) {
     const Place at = place_here();
     if (at.row >= rows || at.column >= columns) return;
     const PhiloxCounter words =

@@ -20,6 +20,7 @@
 
 #define __global__
 #define __device__
+#define __launch_bounds__(threads)
 // One block runs at a time, so one copy serves all.
 #define __shared__ static
 
