@@ -11,14 +11,16 @@ import onnx
 import pytest
 
 import stf_infer
+from lower_support import graph
 from precision_support import bundle_of
 from step_bundle import make_step_bundle
-from stf_export import reduce
+from stf_export import export_onnx, reduce
 from stf_export.precision import METHODS, PRECISIONS
 from stf_infer.accuracy import Tiles, recorded, store_tiles
 from stf_infer.accuracy.procedural import procedural_tiles
 from stf_infer.bundle import Bundle
 from stf_infer.errors import AssetError, ExportError, OutputError, UsageError
+from tiny_networks import contract_for
 
 RNG = np.random.default_rng(11)
 
@@ -329,3 +331,32 @@ def test_weights_beside_a_reduced_graph_are_assets_too(plain, tmp_path, monkeypa
     assert "model-fp16-data" not in bundle.assets
     assert not report.path.parent.exists()
     bundle.verify()
+
+
+def test_the_item_stays_one_that_catalogues_read(plain, tmp_path):
+    schema = pytest.importorskip("stac_model.schema")
+    bundle = copy(plain, tmp_path)
+    for precision in PRECISIONS:
+        reduce(bundle, precision, budget="none")
+    item = json.loads((bundle.path / "item.json").read_bytes())
+    properties = {key: value for key, value in item["properties"].items() if key.startswith("mlm:")}
+    schema.MLModelProperties.model_validate(properties)
+    fp32, *others = (item["assets"][key] for key in ("model-fp32", *(f"model-{p}" for p in PRECISIONS)))
+    for asset in others:
+        assert asset.keys() == fp32.keys()
+        assert {k: asset[k] for k in ("type", "roles", "bands")} == {k: fp32[k] for k in ("type", "roles", "bands")}
+
+
+def test_a_graph_that_takes_one_tile_at_a_time(tmp_path):
+    shape = (1, 2, 16, 16)
+    model = graph(
+        "a = Conv(fine_t1, w)\nb = Conv(a, w)\nfine_t2 = Conv(b, w)",
+        {"w": np.eye(2)[:, :, None, None] / 3},
+        {"fine_t1": shape},
+        ("fine_t2",),
+    )
+    onnx.save(model, tmp_path / "given.onnx")
+    bundle = export_onnx(tmp_path / "given.onnx", contract_for({"fine_t1": "fine"}), tile=16, out=tmp_path / "net.stf")
+    for precision in PRECISIONS:
+        report = reduce(bundle, precision, budget="rmse=5%", calibration="percentile")
+        assert report.accuracy.tiles == 4
