@@ -60,7 +60,7 @@ def lint(session: nox.Session) -> None:
 def sanitize(session: nox.Session) -> None:
     """Run the core's tests, C++ and Python, under AddressSanitizer and UndefinedBehaviorSanitizer."""
     compiler = os.environ.get("CXX") or first_of(session, "a C++ compiler (apt: g++)", "c++", "g++", "clang++")
-    session.install("cmake", "pytest", "hypothesis", "randomgen", *CONSTRAINTS)
+    session.install("cmake", "pybind11", "pytest", "hypothesis", "randomgen", *CONSTRAINTS)
     options = {"STF_SANITIZE": "ON", "STF_CPP_TESTS": "ON", "CMAKE_CXX_COMPILER": compiler}
     settings = [f"-Ccmake.define.{name}={value}" for name, value in options.items()]
     session.install(".", "-Cbuild-dir=build/sanitize", *settings, *CONSTRAINTS)
@@ -69,7 +69,10 @@ def sanitize(session: nox.Session) -> None:
     preload = f"{library_of(session, compiler, *ASAN_LIBRARIES)} {library_of(session, compiler, 'libstdc++.so.6')}"
     # An interpreter keeps what it needs to its end, which would all be reported. The C++ tests do look for leaks.
     # The source tree may hold another core, so it is not to be found by Python.
-    env = {"LD_PRELOAD": preload, "ASAN_OPTIONS": "detect_leaks=0", "PYTHONPATH": None}
+    env = {"LD_PRELOAD": preload, "ASAN_OPTIONS": "detect_leaks=0", "PYTHONPATH": None, "CXX": compiler}
+    # Kernels that run on the host are watched as well.
+    shared = " -shared-libasan" if "clang_rt" in preload else ""
+    env["STF_EMULATION_FLAGS"] = f"-fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all{shared}"
     watched = "from stf_infer import _core; assert b'__asan_report' in open(_core.__file__, 'rb').read(), _core"
     session.run("python", "-I", "-c", watched, env=env)
     session.run("pytest", "-q", "tests/csrc", *session.posargs, env=env)

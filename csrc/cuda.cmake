@@ -26,6 +26,7 @@ pybind11_add_module(_cuda
   csrc/fill/fill_cuda.cu
   csrc/gather/gather_cuda.cu
   csrc/blend/blend_cuda.cu
+  csrc/metrics/metrics_cuda.cu
   csrc/noise/noise_cuda.cu)
 target_include_directories(_cuda PRIVATE csrc/include csrc)
 set_target_properties(_cuda PROPERTIES CUDA_RUNTIME_LIBRARY Static CUDA_VISIBILITY_PRESET hidden)

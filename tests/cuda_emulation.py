@@ -28,6 +28,8 @@ def build_emulated(folder: Path) -> Any:
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         pytest.skip("needs a C++ compiler")
+    # Under a sanitizer Python is watched, the compiler is not; the flags are there to watch the kernels too.
+    env = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     flags = [*FLAGS, *shlex.split(os.environ.get("STF_EMULATION_FLAGS", ""))]
     includes = [CSRC / "include", CSRC, REPOSITORY / "tests/csrc/emulation", pybind11.get_include()]
     flags += [f"-I{path}" for path in [*includes, sysconfig.get_paths()["include"]]]
@@ -37,14 +39,14 @@ def build_emulated(folder: Path) -> Any:
         # The binding is long and does little: optimising it takes longer than it saves.
         level = "-O0" if source.suffix == ".cpp" else "-O1"
         command = [compiler, *flags, level, "-x", "c++", "-c", str(source), "-o", str(built)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
         assert done.returncode == 0, done.stderr
         return built
 
     with ThreadPoolExecutor(2) as pool:
         objects = list(pool.map(compiled, [CSRC / "bind/cuda_module.cpp", *sorted(CSRC.glob("*/*_cuda.cu"))]))
     library = folder / f"_emulated{sysconfig.get_config_var('EXT_SUFFIX')}"
-    subprocess.run([compiler, *flags, "-shared", *map(str, objects), "-o", str(library)], check=True)
+    subprocess.run([compiler, *flags, "-shared", *map(str, objects), "-o", str(library)], check=True, env=env)
     spec = importlib.util.spec_from_file_location("_emulated", library)
     assert spec is not None
     assert spec.loader is not None

@@ -25,25 +25,12 @@ __global__ void __launch_bounds__(block_columns* block_rows)
     sums[(at.channel * shape.rows + row) * shape.columns + column] += weighted(weight_y, weight_x, value);
 }
 
-// The sum over the block, in its first thread.
-__device__ unsigned sum_of_block(unsigned value) {
-    __shared__ unsigned of_warp[threads / warp_lanes];
-    const int lane = static_cast<int>(threadIdx.x) % warp_lanes, warp = static_cast<int>(threadIdx.x) / warp_lanes;
-    for (int step = warp_lanes / 2; step > 0; step /= 2) value += __shfl_down_sync(all_lanes, value, step);
-    if (lane == 0) of_warp[warp] = value;
-    __syncthreads();
-    unsigned total = 0;
-    if (threadIdx.x == 0)
-        for (const unsigned part : of_warp) total += part;
-    return total;
-}
-
 template <class T>
 __global__ void __launch_bounds__(threads)
     finalise_pixels(const float* sums, const std::uint8_t* valid, Index pixels, const float* scale, const float* offset,
                     float low, float high, T nodata, T* stored, unsigned long long* not_finite) {
     const Index channel = blockIdx.y, pixel = static_cast<Index>(blockIdx.x) * threads + threadIdx.x;
-    unsigned lost = 0;
+    bool lost = false;
     if (pixel < pixels) {
         const float sum = sums[channel * pixels + pixel];
         const bool wanted = valid == nullptr || valid[pixel] != 0, finite = std::isfinite(sum);
@@ -51,7 +38,7 @@ __global__ void __launch_bounds__(threads)
         stored[channel * pixels + pixel] =
             finalised<T>(sum, wanted, finite, scale[channel], offset[channel], low, high, nodata);
     }
-    const unsigned total = sum_of_block(lost);
+    const int total = __syncthreads_count(lost);
     if (threadIdx.x == 0 && total > 0) atomicAdd(not_finite, static_cast<unsigned long long>(total));
 }
 

@@ -29,6 +29,39 @@ struct PairLanes {
     }
 };
 
+// All lanes of `wide`, and `rest`.
+template <class V>
+STF_HD PairLanes<double> added(const PairLanes<V>& wide, const PairLanes<double>& rest) {
+    return {sum_of(wide.p) + rest.p,
+            sum_of(wide.t) + rest.t,
+            sum_of(wide.pp) + rest.pp,
+            sum_of(wide.tt) + rest.tt,
+            sum_of(wide.pt) + rest.pt,
+            sum_of(wide.error) + rest.error,
+            sum_of(wide.absolute_error) + rest.absolute_error,
+            sum_of(wide.squared_error) + rest.squared_error,
+            lesser(least_of(wide.least_t), rest.least_t),
+            greater(greatest_of(wide.greatest_t), rest.greatest_t)};
+}
+
+// The sums of `count` pairs, from what was added up of them less the shifts.
+STF_HD PairSums pair_sums(const PairLanes<double>& all, double count, double shift_p, double shift_t) {
+    const double mean_p = all.p / count, mean_t = all.t / count;
+    PairSums part;
+    part.count = count;
+    part.mean_p = shift_p + mean_p;
+    part.mean_t = shift_t + mean_t;
+    part.deviation_p = greater(all.pp - all.p * mean_p, 0.0);
+    part.deviation_t = greater(all.tt - all.t * mean_t, 0.0);
+    part.codeviation = all.pt - all.p * mean_t;
+    part.error = all.error;
+    part.absolute_error = all.absolute_error;
+    part.squared_error = all.squared_error;
+    part.least_t = all.least_t;
+    part.greatest_t = all.greatest_t;
+    return part;
+}
+
 // Variances are taken about a value of the data: the median of three, which is near to them all whatever one of them
 // is, and is the value itself where all are the same.
 template <class T>
@@ -47,22 +80,7 @@ STF_HD void add_pairs(const T* STF_RESTRICT p, const T* STF_RESTRICT t, Index n,
     for (; i + lanes <= n; i += lanes) wide.add(load<Vector>(p + i), load<Vector>(t + i), shift_p, shift_t);
     for (; i < n; ++i) rest.add(static_cast<double>(p[i]), static_cast<double>(t[i]), shift_p, shift_t);
 
-    const double count = static_cast<double>(n);
-    const double sum_p = sum_of(wide.p) + rest.p, sum_t = sum_of(wide.t) + rest.t;
-    const double mean_p = sum_p / count, mean_t = sum_t / count;
-    PairSums part;
-    part.count = count;
-    part.mean_p = shift_p + mean_p;
-    part.mean_t = shift_t + mean_t;
-    part.deviation_p = greater(sum_of(wide.pp) + rest.pp - sum_p * mean_p, 0.0);
-    part.deviation_t = greater(sum_of(wide.tt) + rest.tt - sum_t * mean_t, 0.0);
-    part.codeviation = sum_of(wide.pt) + rest.pt - sum_p * mean_t;
-    part.error = sum_of(wide.error) + rest.error;
-    part.absolute_error = sum_of(wide.absolute_error) + rest.absolute_error;
-    part.squared_error = sum_of(wide.squared_error) + rest.squared_error;
-    part.least_t = lesser(least_of(wide.least_t), rest.least_t);
-    part.greatest_t = greater(greatest_of(wide.greatest_t), rest.greatest_t);
-    merge(sums, part);
+    merge(sums, pair_sums(added(wide, rest), static_cast<double>(n), shift_p, shift_t));
 }
 
 // Angles of several vectors of pixels from `i` on, 0 where a spectrum is zero; `directed` is 1 where none is. Several,

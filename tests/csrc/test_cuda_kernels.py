@@ -194,6 +194,75 @@ def test_noise(cuda, size):
         assert device.tobytes() == cpu.tobytes()
 
 
+# Metrics -------------------------------------------------------------------------------------------------
+
+
+def measured(cuda: Any, prediction: np.ndarray, truth: np.ndarray, mask: Any = None) -> tuple[np.ndarray, ...]:
+    """Sums and counts of the CPU, and of the device."""
+    bands, *size = prediction.shape
+    one, zero = np.ones(bands), np.zeros(bands)
+    empty = np.array([0.0] * 9 + [np.inf, -np.inf])
+    out = []
+    for _ in range(2):
+        out += [np.tile(empty, (bands, 1)), np.zeros(3, np.int64)]
+    scales = {"scale_p": one, "offset_p": zero, "scale_t": one, "offset_t": zero}
+    _core.measure(prediction, truth, mask, **scales, pairs=out[0], counts=out[1])
+    scratch = np.full(cuda.pairs_scratch(bands, size[0] * size[1]), np.nan)
+    images = [OnDevice(prediction), OnDevice(truth), None if mask is None else OnDevice(mask)]
+    cuda.measure_pairs(*images, OnDevice(out[2]), OnDevice(out[3]), OnDevice(scratch))
+    return tuple(out)
+
+
+# Around a block of 256 threads, a part of 8192 pixels, and 64 parts that are merged by 64 threads.
+@pytest.mark.parametrize("size", [(1, 1), (1, 255), (1, 257), (64, 128), (64, 129), (3, 8192), (530, 1000)], ids=str)
+def test_sums_of_pairs(cuda, size):
+    rng = np.random.default_rng(3)
+    bands = 1 if size[0] > 500 else 2
+    truth = (1000 + rng.random((bands, *size))).astype(np.float32)
+    prediction = (truth + 0.1 * rng.standard_normal(truth.shape)).astype(np.float32)
+    if size[1] > 1:
+        prediction[0, 0, 0], truth[-1, -1, -1] = np.nan, -np.inf
+    mask = (rng.random(size) < 0.8).astype(np.uint8)
+    for wanted in (None, mask)[bands == 1 :]:  # the large one once
+        cpu, cpu_counts, device, device_counts = measured(cuda, prediction, truth, wanted)
+        np.testing.assert_allclose(device, cpu, rtol=1e-12, atol=1e-9)
+        assert device_counts.tolist() == cpu_counts.tolist()
+
+
+def test_flat_images_have_no_variance(cuda):
+    flat = np.full((1, 90, 201), 0.3, np.float32)
+    *_, device, counts = measured(cuda, flat, flat * 2)
+    assert device[0, 3:6].tolist() == [0, 0, 0]
+    assert counts.tolist() == [90 * 201, 0, 0]
+
+
+def test_parts_without_a_pixel_that_counts(cuda):
+    images = np.ones((1, 4, 8192), np.float32), np.zeros((1, 4, 8192), np.float32)
+    mask = np.zeros((4, 8192), np.uint8)
+    cpu, cpu_counts, device, device_counts = measured(cuda, *images, mask)
+    assert device.tobytes() == cpu.tobytes()
+    mask[2, 5000] = 1
+    cpu, cpu_counts, device, device_counts = measured(cuda, *images, mask)
+    assert device.tobytes() == cpu.tobytes()
+    assert device_counts.tolist() == cpu_counts.tolist() == [32768, 32767, 0]
+
+
+def test_what_sums_of_pairs_are_asked_with(cuda):
+    image, pairs, counts = OnDevice(blank(2, 3, 4)), OnDevice(np.zeros((2, 11))), OnDevice(np.zeros(3, np.int64))
+    scratch = OnDevice(np.zeros(cuda.pairs_scratch(2, 12)))
+    for changed, message in (
+        ({1: OnDevice(blank(2, 4, 3))}, r"truth has shape \(2, 4, 3\); prediction has \(2, 3, 4\)"),
+        ({2: OnDevice(np.ones((4, 3), np.uint8))}, r"mask has shape \(4, 3\)"),
+        ({3: OnDevice(np.zeros((1, 11)))}, r"pairs has shape \(1, 11\); \(2, 11\) is wanted"),
+        ({5: OnDevice(np.zeros(23))}, r"scratch has shape \(23\); \(24,\) or more is wanted"),
+    ):
+        given = dict(enumerate([image, image, None, pairs, counts, scratch]))
+        with pytest.raises(ValueError, match=message):
+            cuda.measure_pairs(*{**given, **changed}.values())
+    with pytest.raises(ValueError, match="there are 0 bands of 4 pixels"):
+        cuda.pairs_scratch(0, 4)
+
+
 # Arrays --------------------------------------------------------------------------------------------------
 
 GOOD = np.zeros((1, 4, 6), np.float32)

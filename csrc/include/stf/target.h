@@ -19,7 +19,11 @@
 #ifdef __GNUC__
 #define STF_RESTRICT __restrict__
 #define STF_PREFETCH(address) __builtin_prefetch(address)
+#ifdef __CUDACC__
+#define STF_UNROLL _Pragma("unroll")
+#else
 #define STF_UNROLL _Pragma("GCC unroll 32")
+#endif
 #else
 #define STF_RESTRICT
 #define STF_PREFETCH(address) static_cast<void>(address)

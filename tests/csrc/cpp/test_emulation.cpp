@@ -42,6 +42,8 @@ std::vector<int> reversed(bool waits) {
     return out;
 }
 
+__global__ void count_the_block(int* counts) { counts[threadIdx.x] = __syncthreads_count(threadIdx.x % 5 == 0); }
+
 template <class Work>
 bool is_refused(const Work& work) {
     try {
@@ -81,4 +83,8 @@ int main() {
     EXPECT_EQUAL(below[3], 8);
     EXPECT_EQUAL(below[31], 31);
     EXPECT_EQUAL(below[32], 37);
+
+    std::vector<int> counts(size);
+    launch(count_the_block, dim3(1, 1, 1), dim3(size, 1, 1), nullptr, counts.data());
+    EXPECT_EQUAL(counts, std::vector<int>(size, 13));
 }

@@ -20,7 +20,7 @@
 
 #define __global__
 #define __device__
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 // One block runs at a time, so one copy serves all.
 #define __shared__ static
 
@@ -42,8 +42,7 @@ struct Fiber {
     std::unique_ptr<char[]> stack;
     dim3 index;
     State state = State::ready;
-    std::uint64_t given = 0;                // to the warp, by a vote or a shuffle
-    std::vector<std::uint64_t> from_lanes;  // what all lanes gave
+    std::uint64_t given = 0;  // to the warp or the block
 };
 
 class Block {
@@ -51,7 +50,8 @@ class Block {
     static constexpr std::size_t stack_bytes = 1 << 16;
     static constexpr unsigned lanes = 32;
 
-    explicit Block(std::function<void()> body, dim3 size) : body_(std::move(body)), fibers_(size.count()) {
+    explicit Block(std::function<void()> body, dim3 size)
+        : body_(std::move(body)), fibers_(size.count()), from_lanes_((size.count() + lanes - 1) / lanes) {
         unsigned k = 0;
         for (unsigned z = 0; z < size.z; ++z)
             for (unsigned y = 0; y < size.y; ++y)
@@ -81,12 +81,19 @@ class Block {
         swapcontext(&self->context, &scheduler_);
     }
 
-    // What every lane of this thread's warp gives.
-    std::vector<std::uint64_t> exchange(unsigned mask, std::uint64_t given) {
+    // What every lane of this thread's warp gives. It stands until all of them wait again, so each has read it.
+    const std::vector<std::uint64_t>& exchange(unsigned mask, std::uint64_t given) {
         if (mask != 0xFFFFFFFFU) throw std::logic_error("a warp is asked with a mask of some lanes");
         current->given = given;
         wait(State::at_warp);
-        return current->from_lanes;
+        return from_lanes_[static_cast<std::size_t>(current - fibers_.data()) / lanes];
+    }
+
+    // How many threads of the block say yes.
+    int count(bool vote) {
+        current->given = vote;
+        wait(State::at_block);
+        return votes_;
     }
 
     unsigned lane() const { return static_cast<unsigned>(current - fibers_.data()) % lanes; }
@@ -129,10 +136,10 @@ class Block {
 
     bool free_warp(std::size_t begin, std::size_t end) {
         if (!all(State::at_warp, begin, end)) return false;
-        std::vector<std::uint64_t> given;
-        for (std::size_t k = begin; k < end; ++k) given.push_back(fibers_[k].given);
+        std::vector<std::uint64_t>& given = from_lanes_[begin / lanes];
+        given.clear();
         for (std::size_t k = begin; k < end; ++k) {
-            fibers_[k].from_lanes = given;
+            given.push_back(fibers_[k].given);
             fibers_[k].state = State::ready;
         }
         return true;
@@ -140,12 +147,18 @@ class Block {
 
     bool free_block() {
         if (!all(State::at_block, 0, fibers_.size())) return false;
-        for (Fiber& fiber : fibers_) fiber.state = State::ready;
+        votes_ = 0;
+        for (Fiber& fiber : fibers_) {
+            votes_ += fiber.given != 0;
+            fiber.state = State::ready;
+        }
         return true;
     }
 
     std::function<void()> body_;
     std::vector<Fiber> fibers_;
+    std::vector<std::vector<std::uint64_t>> from_lanes_;
+    int votes_ = 0;
     ucontext_t scheduler_;
     Fiber* current = nullptr;
     std::exception_ptr failure_;
@@ -170,6 +183,8 @@ T from_bits(std::uint64_t bits) {
 
 inline void __syncthreads() { stf::emulation::Block::current_block->wait(stf::emulation::State::at_block); }
 
+inline int __syncthreads_count(bool vote) { return stf::emulation::Block::current_block->count(vote); }
+
 inline unsigned __ballot_sync(unsigned mask, bool vote) {
     unsigned bits = 0, lane = 0;
     for (const std::uint64_t one : stf::emulation::Block::current_block->exchange(mask, vote))
@@ -181,7 +196,7 @@ inline unsigned __ballot_sync(unsigned mask, bool vote) {
 template <class T>
 T __shfl_down_sync(unsigned mask, T value, int step) {
     stf::emulation::Block& block = *stf::emulation::Block::current_block;
-    const auto given = block.exchange(mask, stf::emulation::to_bits(value));
+    const auto& given = block.exchange(mask, stf::emulation::to_bits(value));
     const std::size_t from = block.lane() + static_cast<std::size_t>(step);
     return from < given.size() ? stf::emulation::from_bits<T>(given[from]) : value;
 }
