@@ -67,3 +67,17 @@ class OnDevice:
         there = self.array.__array_interface__
         said = {name: there[name] for name in ("shape", "typestr", "data", "strides")}
         return {**said, "version": 3, **self.said}
+
+
+class ByDlpack:
+    """A NumPy array that DLPack says lies on the device of kind ``kind``."""
+
+    def __init__(self, array: np.ndarray, kind: int = 2) -> None:
+        self.array = array
+        self.kind = kind
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.kind, 0
+
+    def __dlpack__(self, **_: Any) -> Any:
+        return self.array.__dlpack__()

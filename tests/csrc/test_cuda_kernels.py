@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cuda_emulation import OnDevice, build_emulated
+from cuda_emulation import ByDlpack, OnDevice, build_emulated
 from stf_infer import _core
 from stf_infer.sampling import interpolation
 
@@ -271,7 +271,8 @@ GOOD = np.zeros((1, 4, 6), np.float32)
 @pytest.mark.parametrize(
     ("tile", "message"),
     [
-        (GOOD, "tile is a ndarray; an array on a device is wanted"),
+        (None, "tile is a NoneType; an array on a device is wanted"),
+        (GOOD, "tile lies on a device of DLPack's kind 1"),
         (OnDevice(GOOD[0]), r"tile has shape \(4, 6\); 3 dimensions are wanted"),
         (OnDevice(GOOD[:, :0]), r"tile has shape \(1, 0, 6\); no side may be 0"),
         (OnDevice(GOOD.astype(np.float64)), "tile has type <f8; <f4 is wanted"),
@@ -285,6 +286,31 @@ GOOD = np.zeros((1, 4, 6), np.float32)
     ],
 )
 def test_what_an_array_on_a_device_must_be(cuda, tile, message):
+    with pytest.raises(ValueError, match=message):
+        cuda.noise(0, 0, 0, 0, tile)
+
+
+@pytest.mark.parametrize("dtype", PIXEL_TYPES)
+def test_arrays_by_dlpack(cuda, dtype):
+    strip, tile = np.ascontiguousarray(pixels(dtype, (3, 4, 5))[1:]), blank(2, 4, 5)
+    cuda.gather(
+        ByDlpack(strip), 0, 4, OnDevice(numbers(1, 1)), ByDlpack(numbers(0, 0)), -1e9, 1e9, "edge", 0, 0, ByDlpack(tile)
+    )
+    assert np.array_equal(tile, strip.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("tile", "message"),
+    [
+        (ByDlpack(GOOD, kind=1), "tile lies on a device of DLPack's kind 1; 2, CUDA, is wanted"),
+        (ByDlpack(GOOD.astype(np.int32)), "tile has type <i4; <f4 is wanted"),
+        (ByDlpack(GOOD.astype(np.complex64)), r"tile has type <\?8; <f4 is wanted"),
+        (ByDlpack(GOOD[:, :, ::2]), "tile is not C-contiguous: 8 bytes along axis 2; 4 are wanted"),
+        (ByDlpack(GOOD[:, :0]), r"tile has shape \(1, 0, 6\); no side may be 0"),
+        (ByDlpack(GOOD[0]), r"tile has shape \(4, 6\); 3 dimensions are wanted"),
+    ],
+)
+def test_what_an_array_by_dlpack_must_be(cuda, tile, message):
     with pytest.raises(ValueError, match=message):
         cuda.noise(0, 0, 0, 0, tile)
 
