@@ -115,7 +115,10 @@ def speed(bands: int, size: int, rounds: int, small: dict[str, dict[str, float]]
         "with_histogram": over(turns, processor, [*by_library, "histogram: numpy"], "ours, all and histogram"),
         "read_gb_per_s": (p.nbytes + t.nbytes) / short.median("reading") / 1e9,
         "pixelwise_share_of_reading": {
-            name: {"median": short.ratio(name, "reading"), "of_least": short.ratio_of_least(name, "reading")}
+            name: {
+                "median": short.ratio(name, "reading"),
+                "of_least": short.ratio_of_least(name, "reading"),
+            }
             for name in pixelwise
         },
     }

@@ -13,7 +13,7 @@ namespace {
 constexpr Index part = 1024;                // pixels whose bands lie in the cache together
 constexpr Index tile_rows = 128;            // window starts of a piece
 constexpr Index tile_columns = 512;         //
-constexpr Index piece_pixels = 1 << 16;     // of a piece without windows
+constexpr Index piece_bytes = 384 << 10;    // of a piece without windows: it is read twice, from the cache of a core
 constexpr Index bytes_in_flight = 4 << 20;  // sums of pieces that wait to be added
 
 struct Piece {
@@ -46,8 +46,10 @@ class Pass {
   public:
     Pass(const Measurement& m, const MeasuredSums& wanted) : m_(m), wanted_(wanted), kernel_(*m.kernel) {
         for (const WindowedIndex& index : m.indices) reach_ = std::max(reach_, index.size);
-        rows_ = m.indices.empty() ? std::max<Index>(1, piece_pixels / m.width) : tile_rows;
-        columns_ = m.indices.empty() ? std::min(m.width, piece_pixels) : tile_columns;
+        const Index pixel_bytes = m.bands * (bytes_of(m.prediction.type) + bytes_of(m.truth.type));
+        const Index pixels = std::max<Index>(piece_bytes / pixel_bytes / part, 1) * part;
+        rows_ = m.indices.empty() ? std::max<Index>(1, pixels / m.width) : tile_rows;
+        columns_ = m.indices.empty() ? std::min(m.width, pixels) : tile_columns;
         across_ = (m.width + columns_ - 1) / columns_;
         pieces_ = across_ * ((m.height + rows_ - 1) / rows_);
     }
