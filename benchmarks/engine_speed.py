@@ -49,7 +49,7 @@ from stf_infer.bundle import TILES, Bundle
 from stf_infer.engines import machine, registry
 from stf_infer.engines.base import batches_of
 from stf_infer.engines.openvino import runtime
-from stf_infer.errors import CheckFailedError, ExportError
+from stf_infer.errors import CheckFailedError, EngineError, ExportError
 from stf_infer.golden import golden_noise
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
@@ -89,7 +89,7 @@ def prepare(network: Network, folder: Path) -> tuple[Bundle, dict[str, str]]:
             report = stf_infer.build(bundle.path, "openvino-cpu", precision=precision)
             known = report.accuracy
             found[precision] = f"built: {Accuracy.from_dict(known).short()}" if "rmse" in known else "built"
-        except (ExportError, CheckFailedError) as error:
+        except (ExportError, CheckFailedError, EngineError) as error:
             found[precision] = refused[precision] = f"{error.what}: {error.got}"[:200]
             notes.write_text(json.dumps(refused, indent=1))
         bundle = Bundle.open(bundle.path)

@@ -30,6 +30,7 @@ class Clock:
 def clock(monkeypatch):
     made = Clock()
     monkeypatch.setattr(turns.time, "perf_counter", lambda: made.now)
+    monkeypatch.setattr(turns, "_PAUSE", 0)
     return made
 
 
