@@ -102,6 +102,7 @@ def compare(
     ratio: float | None = None,
     window: WindowName | None = "gaussian",
     window_size: int | None = None,
+    error_bins: Sequence[float] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
     """Measure a raster, and any references, against the truth.
@@ -121,6 +122,7 @@ def compare(
         ratio: Coarse pixel size over fine pixel size. None takes the prediction's tag ``STF_RATIO``.
         window: SSIM window, see :func:`stf_infer.metrics.evaluate`.
         window_size: Another size of the SSIM window, odd.
+        error_bins: ``(low, high, bins)`` of a histogram of each raster's error, in physical units; None for none.
         progress: Called with rows done and rows in all.
 
     Raises:
@@ -156,6 +158,7 @@ def compare(
                 ratio=coarse_to_fine,
                 window=window,
                 window_size=window_size,
+                error_bins=error_bins,
                 scaling=(Scaling(*scene.scaling), Scaling(*target.scaling)),
             )
             for scene in measured

@@ -87,6 +87,17 @@ def test_each_raster_is_read_with_its_own_scale_and_offset(scene):
     assert "scale" in found.data_range_from
 
 
+def test_errors_are_counted_in_physical_units(scene):
+    p, t = scene.stored("p.tif", scene.prediction), scene.stored("t.tif", scene.truth, scale=2e-5, offset=-0.2)
+    found = compare(p, t, references=[t], ratio=16, error_bins=(-0.01055, 0.01055, 7))
+    error = scene.prediction - scene.truth
+    for band, counts in zip(error, found.report.errors.inside, strict=True):
+        np.testing.assert_array_equal(counts, np.histogram(band, 7, (-0.01055, 0.01055))[0])
+    assert found.report.errors.counts.sum() == error.size
+    assert found.references[0][1].errors.inside[:, 3].sum() == error.size
+    assert found.as_dict()["report"]["errors"]["bins"] == 7
+
+
 @pytest.mark.parametrize(
     "layout",
     [{}, {"tiled": True, "blockxsize": 16, "blockysize": 16}, {"blockysize": 1}, {"interleave": "pixel"}],
