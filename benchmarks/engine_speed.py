@@ -8,6 +8,7 @@
     run               what `stf_infer.open` picks of a bundle that was reduced to bf16 and int8 within the default
                       budget and built in all that was within it, with as many tiles a call as suits the engine
     openvino fp32     our graph on OpenVINO, built in fp32
+    openvino bf16     ... in bf16 throughout, which is what the plain export is computed in, within a budget or not
     onnxruntime ours  our graph on ONNX Runtime, as a bundle without engines is opened
 
 All of them are measured in one process, in turns; a ratio is the median of those of each turn, with its quartiles. The
@@ -29,6 +30,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -45,7 +47,7 @@ from _rounds import Call, Turns, take_turns
 import stf_infer
 from stf_export import reduce
 from stf_infer.accuracy import DEFAULT, Accuracy, compare, cut_tiles, tiles_of
-from stf_infer.bundle import TILES, Bundle
+from stf_infer.bundle import ITEM, TILES, Bundle
 from stf_infer.engines import machine, registry
 from stf_infer.engines.base import batches_of
 from stf_infer.engines.openvino import runtime
@@ -63,6 +65,7 @@ OVER_ORT = {"convolutional": 7.0, "other": 5.0}
 OVER_PLAIN, NEVER_BELOW, FIRST_RESULT = 1.25, 1.0, 1.0
 
 ORT, PLAIN, RUN, OURS_OV, OURS_ORT = "onnxruntime fp32", "openvino plain", "run", "openvino fp32", "onnxruntime ours"
+OURS_BF16 = "openvino bf16"
 
 
 def prepare(network: Network, folder: Path) -> tuple[Bundle, dict[str, str]]:
@@ -96,6 +99,21 @@ def prepare(network: Network, folder: Path) -> tuple[Bundle, dict[str, str]]:
     return bundle, found
 
 
+def throughout(bundle: Bundle, folder: Path) -> Bundle | None:
+    """A copy of the bundle without reduced graphs, built in bf16 on no budget; None where nothing computes in bf16."""
+    if "bf16" not in registry.target("openvino-cpu").probe().precisions:
+        return None
+    path = folder / f"{bundle.path.stem}-bf16-throughout.stf"
+    if not path.exists():
+        shutil.copytree(bundle.path, path)
+        item = json.loads((path / ITEM).read_text())
+        built = ("engine-", "model-bf16", "model-int8")
+        item["assets"] = {key: asset for key, asset in item["assets"].items() if not key.startswith(built)}
+        (path / ITEM).write_text(json.dumps(item))
+    stf_infer.build(path, "openvino-cpu", precision="bf16", budget="none")
+    return Bundle.open(path)
+
+
 class Plain:
     """A plain graph as far as a comparison needs an engine."""
 
@@ -125,6 +143,9 @@ class Contenders:
             OURS_OV: stf_infer.open(self.bundle.path, engine="openvino-cpu", precision="fp32").engine,
             OURS_ORT: stf_infer.open(self.bundle.path, engine="onnxruntime-cpu", precision="fp32").engine,
         }
+        if whole := throughout(self.bundle, folder):
+            opened = stf_infer.open(whole.path, engine="openvino-cpu", precision="bf16")
+            self.engines[OURS_BF16] = opened.engine
         self.calls = {name: self._call(engine) for name, engine in self.engines.items()}
 
     def _call(self, engine: Any) -> tuple[Call, int]:
@@ -138,7 +159,7 @@ class Contenders:
         """How far each is from fp32 on the tiles of the bundle, and whether that is within the default budget."""
         tiles, reference = tiles_of(self.bundle), self.engines[OURS_ORT]
         found = {}
-        for name in (PLAIN, RUN, OURS_OV):
+        for name in (PLAIN, RUN, OURS_OV, *({OURS_BF16} & self.engines.keys())):
             one = compare(self.bundle.spec, reference, self.engines[name], tiles)
             found[name] = {**one.as_dict(), "short": one.short(), "within": not one.over(DEFAULT)}
         return found
