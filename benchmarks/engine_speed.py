@@ -56,7 +56,7 @@ from stf_infer.golden import golden_noise
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from real_scenes import real_scene
+from shared_scenes import real_scene
 
 RESULTS = Path(__file__).parent / "results"
 

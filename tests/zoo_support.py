@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import stf_infer
-from real_scenes import side_of_several_tiles
+from shared_scenes import side_of_several_tiles
 from stf_export import export, networks
 from stf_export.networks.base import FusionNetwork
 from stf_export.samplers import Sampler

@@ -12,7 +12,7 @@ import pytest
 
 from support import REPOSITORY
 
-sys.path.insert(0, str(REPOSITORY / "benchmarks"))
+sys.path.append(str(REPOSITORY / "benchmarks"))
 import kernel_resources
 
 

@@ -9,7 +9,7 @@ import rasterio
 
 import stf_infer
 import zoo_support as zoo
-from real_scenes import real_scene
+from shared_scenes import real_scene
 
 # Random weights make anything of the values, but a border of tiles must not be the steepest thing in sight.
 SEAM = 2.0

@@ -123,7 +123,7 @@ def test_the_first_tile_is_taken_out_of_real_images(tmp_path):
     """Landsat 7 over Pennsylvania: what is stored is the scene's own numbers, to 12 bits."""
     import rasterio
 
-    from real_scenes import real_scene
+    from shared_scenes import real_scene
 
     spec = make_spec(32, bands=("red", "nir"), ratio=4, halo=2)
     scene = real_scene(spec, tmp_path)
