@@ -126,6 +126,8 @@ class CpuTarget(_OnnxRuntimeTarget):
 class CudaTarget(_OnnxRuntimeTarget):
     """The CUDA provider; it opens the graph itself."""
 
+    precisions = ("fp32", "fp16", "int8")
+
     def provider_options(self, threads: int | None) -> dict[str, Any]:
         # TF32 would round the inputs of products to ten bits, in what is called fp32.
         return {"device_id": 0, "use_tf32": 0}
@@ -147,6 +149,7 @@ class TensorRtProviderTarget(_OnnxRuntimeTarget):
     Such engines are tied to GPU and version, which the key names, and take minutes: none is made while a bundle opens.
     """
 
+    precisions = ("fp32", "fp16", "int8")
     opens_graph = False
     batch = 4
     bounded = True

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 
@@ -13,9 +14,16 @@ import pytest
 
 import gpu_support
 import zoo_support as zoo
+from stf_export import reduce
+from stf_infer import golden
+from stf_infer.accuracy import procedural_tiles, store_tiles
 from stf_infer.bundle import Bundle
-from stf_infer.engines import machine
+from stf_infer.demo import bundle_path as demo_bundle
+from stf_infer.engines import machine, registry
+from stf_infer.errors import ExportError
 from support import REPOSITORY
+
+REDUCED = ("fp16", "int8")
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +39,13 @@ def exported(tmp_path_factory):
     folder, made = tmp_path_factory.mktemp("gpu"), {}
 
     def do(name: str) -> Bundle:
-        if why := zoo.left_out(name):
-            pytest.skip(why)
         if name not in made:
             made[name] = zoo.exported(name, folder)
+            store_tiles(made[name], procedural_tiles(made[name].spec).first(1))
+            for precision in REDUCED:
+                with contextlib.suppress(ExportError):  # a network without anything to reduce
+                    reduce(made[name], precision, budget="none")
+            made[name] = Bundle.open(made[name].path)
         return made[name]
 
     return do
@@ -43,12 +54,18 @@ def exported(tmp_path_factory):
 @pytest.mark.gpu
 @pytest.mark.parametrize("target", gpu_support.targets())
 @pytest.mark.parametrize("network", zoo.CASES)
-def test_a_network_on_the_gpu(network, target, exported, rows):
+@pytest.mark.parametrize("precision", ["fp32", *REDUCED])
+def test_a_network_on_the_gpu(precision, network, target, exported, rows):
     if not machine.gpus():
         pytest.skip("no NVIDIA GPU, or no driver for it")
     if why := gpu_support.standing(target):
         pytest.skip(f"{target}: {why}")
-    rows.append(gpu_support.parity(exported(network), target))
+    if precision not in registry.target(target).probe().precisions:
+        pytest.skip(f"{target} does not compute in {precision}")
+    bundle = exported(network)
+    if precision not in bundle.precisions:
+        pytest.skip(f"nothing of {network} can be reduced to {precision}")
+    rows.append(gpu_support.parity(bundle, target, precision))
 
 
 # The suite itself, on CPU targets ----------------------------------------------------------------------------------
@@ -70,9 +87,15 @@ def test_the_suite_measures_what_it_says(blur_bundle, target, tmp_path):
     assert data["versions"][target]
 
 
-def test_an_engine_that_computes_something_else_fails_the_suite(blur_bundle, tmp_path, monkeypatch):
-    from stf_infer import golden
+def test_the_suite_holds_reduced_engines_to_fp32(tmp_path):
+    bundle = Bundle.open(shutil.copytree(demo_bundle(), tmp_path / "demo.stf"))
+    reduce(bundle, "int8", budget="none")
+    row = gpu_support.parity(Bundle.open(bundle.path), "onnxruntime-cpu", "int8")
+    assert (row["precision"], row["tolerance"]) == ("int8", golden.tolerance_of("int8"))
+    assert 1e-5 < row["against_cpu"] < row["tolerance"]
 
+
+def test_an_engine_that_computes_something_else_fails_the_suite(blur_bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(golden, "compare", lambda *_: golden.Difference(1.0, 0.5, 0.1))
     bundle = Bundle.open(shutil.copytree(blur_bundle, tmp_path / "blur.stf"))
     with pytest.raises(AssertionError, match=r"relative=0\.5"):
