@@ -71,7 +71,7 @@ def compare(folder: Path, args: argparse.Namespace) -> dict[str, object]:
             found[name].append(in_a_process(name, folder, args.tile))
     reference = read(folder / ("stf-fp32.tif" if "stf-fp32" in args.only else f"{args.only[0]}.tif"))
     return {
-        "machine": cpu(),
+        "machine": str(cpu()),
         "cores": cores(),
         "scene": [args.side, args.side, 4],
         "tile": args.tile,

@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     settings = Starfm(window=args.window)
-    report = {"machine": cpu(), "cores": cores(), "threads": args.threads, "window": args.window}
+    report = {"machine": str(cpu()), "cores": cores(), "threads": args.threads, "window": args.window}
     report |= beside_numpy(settings, args.threads)
     report["us_per_pixel_by_side"] = {side: by_size(side, settings, args.threads) for side in args.sides}
     print(f"{cpu()}, {args.threads} threads, window {args.window}")
