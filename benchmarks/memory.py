@@ -30,13 +30,7 @@ def run_scene(bundle: Path, rasters: dict[str, Path], out: Path, engine: str | N
     if engine:
         command += ["--engine", engine]
     began = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as stdout:
-        child = subprocess.Popen(command, stdout=stdout)
-        peak = peak_memory(child)
-        stdout.seek(0)
-        said = stdout.read()
-    if child.returncode:
-        raise SystemExit(f"run failed: {said}")
+    said, peak = watched(command)
     figures = json.loads(said)
     return {
         "wall_s": time.perf_counter() - began,
@@ -44,6 +38,18 @@ def run_scene(bundle: Path, rasters: dict[str, Path], out: Path, engine: str | N
         "engine_s": figures["engine_seconds"],
         "peak_rss_mb": peak / 1024,
     }
+
+
+def watched(command: list[str]) -> tuple[str, int]:
+    """What a command prints, and its peak resident memory in KiB; the benchmark ends where it fails."""
+    with tempfile.TemporaryFile("w+") as stdout:
+        child = subprocess.Popen(command, stdout=stdout)
+        peak = peak_memory(child)
+        stdout.seek(0)
+        said = stdout.read()
+    if child.returncode:
+        raise SystemExit(f"{' '.join(command)} failed: {said}")
+    return said, peak
 
 
 def peak_memory(child: subprocess.Popen[bytes]) -> int:

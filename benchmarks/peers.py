@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,7 +30,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from _scene import write_big_scene
-from memory import peak_memory
+from memory import watched
 from rasterio.windows import Window
 
 ROLES = ("coarse_t1", "fine_t1", "coarse_t2")
@@ -132,13 +131,7 @@ def stretch(like: Path, path: Path, seed: int) -> None:
 
 def in_a_process(name: str, folder: Path, tile: int) -> dict[str, float]:
     command = [sys.executable, __file__, "--child", name, "--folder", str(folder), "--tile", str(tile)]
-    with tempfile.TemporaryFile("w+") as stdout:
-        child = subprocess.Popen(command, stdout=stdout)
-        peak = peak_memory(child)
-        stdout.seek(0)
-        said = stdout.read()
-    if child.returncode:
-        raise SystemExit(f"{name} failed")
+    said, peak = watched(command)
     return {**json.loads(said.splitlines()[-1]), "peak_mb": peak / 1024}
 
 
