@@ -13,7 +13,7 @@ from affine import Affine
 
 from stf_infer.engines.base import Engine
 from stf_infer.model import Model
-from stf_infer.spec import InputSpec, ModelSpec, OutputSpec, TileRule, Values
+from stf_infer.spec import InputSpec, ModelSpec, OutputSpec, RasterSpec, SceneStatistic, TileRule, Values
 
 UTM = "EPSG:32633"
 ORIGIN = (500_000.0, 5_300_000.0)
@@ -91,6 +91,19 @@ def make_spec(
         output=OutputSpec(tensor="fine_t2", bands=bands, values=values),
         tile=TileRule(height=tile, width=tile, **rule),
     )
+
+
+def with_level(spec: ModelSpec) -> ModelSpec:
+    """The contract with a number of the scene, ``level``, of fine_t1 and of fine_t3, which is read for it only."""
+    level = InputSpec(
+        role="level",
+        tensor="level",
+        bands=("red", "nir"),
+        grid="scene",
+        statistic=SceneStatistic(rule="mean-of-dates", of=("fine_t1", "fine_t3")),
+    )
+    also_read = (RasterSpec(role="fine_t3", bands=("red", "nir")),)
+    return ModelSpec(**{**spec.model_dump(), "inputs": (*spec.inputs, level), "also_read": also_read})
 
 
 def noise_input(draw: int, bands: tuple[str, ...]) -> InputSpec:

@@ -9,26 +9,7 @@
 
 namespace stf {
 
-#define STF_DECLARE(target)                  \
-    namespace target {                       \
-    extern const StarfmKernel starfm_kernel; \
-    }
-#ifdef STF_X86_TARGETS
-STF_DECLARE(x86_64_v4)
-STF_DECLARE(x86_64_v3)
-#endif
-STF_DECLARE(portable)
-#undef STF_DECLARE
-
 namespace {
-
-const StarfmKernel& fastest_kernel() {
-#ifdef STF_X86_TARGETS
-    if (x86_64_v4::starfm_kernel.runs_here()) return x86_64_v4::starfm_kernel;
-    if (x86_64_v3::starfm_kernel.runs_here()) return x86_64_v3::starfm_kernel;
-#endif
-    return portable::starfm_kernel;
-}
 
 // How much a difference counts: as it is, or by its logarithm in steps. What is below one step counts as one.
 float counts(float difference, const StarfmRule& rule) {
@@ -69,8 +50,7 @@ void starfm(const float* fine_t1, const float* coarse_t1, const float* coarse_t2
     const StarfmImages images{fine.data(), spectral.data(), temporal.data(), nearness.data(), moved.data(),
                               rows,        columns,         stride};
     const StarfmWindow window{rule.radius, closeness.data(), rule.similar, rule.fine_coarse, rule.coarse_coarse};
-    const StarfmKernel& kernel = fastest_kernel();
-    for_each_piece(rows, threads, [&](Index y, Index) { kernel.row(images, window, y, out + y * columns); });
+    for_each_piece(rows, threads, [&](Index y, Index) { STF_CALL(starfm_row, images, window, y, out + y * columns); });
 }
 
 }  // namespace stf

@@ -2,6 +2,7 @@
 // The sums over the windows of one row of pixels, compiled once for each instruction set.
 #pragma once
 
+#include "stf/dispatch.h"
 #include "stf/types.h"
 
 namespace stf {
@@ -27,11 +28,7 @@ struct StarfmWindow {
     float similar, fine_coarse, coarse_coarse;
 };
 
-// The inner loops as they were compiled for one instruction set.
-struct StarfmKernel {
-    bool (*runs_here)();
-    // Predicts row y: `columns` numbers.
-    void (*row)(const StarfmImages&, const StarfmWindow&, Index y, float* out);
-};
-
 }  // namespace stf
+
+// Predicts row y: `columns` numbers.
+STF_DECLARE_TARGETS(void starfm_row(const StarfmImages&, const StarfmWindow&, Index y, float* out))

@@ -85,7 +85,9 @@ inline Block& operator+=(Block& a, Block b) { return a = a + b; }
 #undef STF_EACH
 #endif
 
-void predict_row(const StarfmImages& images, const StarfmWindow& window, Index y, float* out) {
+}  // namespace
+
+void starfm_row(const StarfmImages& images, const StarfmWindow& window, Index y, float* out) {
     const Index columns = images.columns, radius = window.radius;
     const Index first_row = std::max<Index>(0, y - radius), last_row = std::min(images.rows - 1, y + radius);
     for (Index x = 0; x < columns; x += starfm_block) {
@@ -121,10 +123,5 @@ void predict_row(const StarfmImages& images, const StarfmWindow& window, Index y
         for (Index i = 0; i < count; ++i) out[x + i] = static_cast<float>(values[i] / weights[i]);
     }
 }
-
-}  // namespace
-
-extern const StarfmKernel starfm_kernel;
-const StarfmKernel starfm_kernel = {runs_here, predict_row};
 
 }  // namespace stf::STF_TARGET

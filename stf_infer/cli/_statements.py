@@ -25,16 +25,25 @@ def role_options(function: F) -> F:
     return function
 
 
-def statement_options(function: F) -> F:
-    """Give a command the options that say of any role what its file is and how its numbers are to be read."""
+def value_options(function: F) -> F:
+    """Give a command the options that say of rasters how their numbers are to be read."""
     for option in (
         click.option("--nodata", multiple=True, metavar="[ROLE=]X", help="Stored value that is no measurement."),
         click.option("--offset", multiple=True, metavar="[ROLE=]X", help="See --scale."),
         click.option("--scale", multiple=True, metavar="[ROLE=]X", help="physical = stored * X + offset."),
+        click.option("--bands", multiple=True, metavar="ROLE=N,N,...", help="Bands to use: numbers from 1, or names."),
+    ):
+        function = option(function)
+    return function
+
+
+def statement_options(function: F) -> F:
+    """Give a command the options that say of any role what its file is and how its numbers are to be read."""
+    function = value_options(function)
+    for option in (
         click.option(
             "--dims", multiple=True, metavar="ROLE=A,B,...", help="Of samples: names of a file's axes, in its order."
         ),
-        click.option("--bands", multiple=True, metavar="ROLE=N,N,...", help="Bands to use: numbers from 1, or names."),
         click.option(
             "--input", "others", multiple=True, metavar="ROLE=FILE", help="Raster or array of any other role."
         ),

@@ -10,7 +10,7 @@ import click
 from ..spec import KNOWN_ROLES
 from ..storage import CompressName, DTypeName, FormatName
 from ._progress import ProgressLine
-from ._statements import rasters_from, role_options
+from ._statements import rasters_from, role_options, value_options
 from ._verb import Report, verb
 
 
@@ -20,10 +20,7 @@ from ._verb import Report, verb
 @click.option("-o", "--output", required=True, metavar="FILE", help="GeoTIFF to write.")
 @click.option("--ratio", type=click.IntRange(min=1), default=16, show_default=True, help="Coarse over fine pixel.")
 @click.option("--unit", default="reflectance", show_default=True, help="Unit of the rasters: reflectance, kelvin or 1.")
-@click.option("--bands", multiple=True, metavar="ROLE=N,N,...", help="Bands to use: numbers from 1, or names.")
-@click.option("--scale", multiple=True, metavar="[ROLE=]X", help="physical = stored * X + offset.")
-@click.option("--offset", multiple=True, metavar="[ROLE=]X", help="See --scale.")
-@click.option("--nodata", multiple=True, metavar="[ROLE=]X", help="Stored value that is no measurement.")
+@value_options
 @click.option("--aoi", metavar="W,S,E,N|FILE", help="Area in the CRS of fine_t1, or a GeoJSON file.")
 @click.option("--window", type=int, default=51, show_default=True, help="Of starfm: rows and columns, odd.")
 @click.option("--classes", type=int, default=4, show_default=True, help="Of starfm: estimated land cover classes.")

@@ -8,12 +8,12 @@ import pytest
 
 import sample_support
 import stf_infer
-from fakes import block_mean, make_spec, smooth_field, write_tif
+from fakes import block_mean, make_spec, smooth_field, with_level, write_tif
 from handmade_bundle import make_bundle
 from stf_infer.accuracy import cut, procedural_tiles, store_tiles, tiles, tiles_of
 from stf_infer.bundle import Bundle
 from stf_infer.errors import BandError, DimError, NodataError, SampleError, ScaleError, UsageError
-from stf_infer.spec import InputSpec, ModelSpec, RasterSpec, SceneStatistic, Values
+from stf_infer.spec import Values
 
 
 def rasters(side=96, ratio=4, change=None):
@@ -217,15 +217,7 @@ def test_every_contract_gets_procedural_tiles(more):
 
 def test_numbers_of_the_scene_are_computed_too():
     spec = make_spec(32)
-    level = InputSpec(
-        role="level",
-        tensor="level",
-        bands=("red", "nir"),
-        grid="scene",
-        statistic=SceneStatistic(rule="mean-of-dates", of=("fine_t1", "fine_t3")),
-    )
-    also_read = (RasterSpec(role="fine_t3", bands=("red", "nir")),)
-    spec = ModelSpec(**{**spec.model_dump(), "inputs": (*spec.inputs, level), "also_read": also_read})
+    spec = with_level(spec)
     found = procedural_tiles(spec)
     assert found.inputs["level"].shape == (4, 2, 1, 1)
     assert 0 < found.inputs["level"].min() < 1

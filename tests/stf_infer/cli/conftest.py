@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import toy_backend
 from fakes import block_mean, smooth_field, write_tif
+from handmade_bundle import make_bundle
 from stf_infer.cli import main
+from stf_infer.engines import building, registry
 
 HEIGHT, WIDTH = 61, 83
 
@@ -82,3 +85,14 @@ def refused(run, out):
         return result.data
 
     return call
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A bundle, the toys, and a build in this process."""
+    forget = registry.plugins.cache_clear
+    toy_backend.install(tmp_path / "site", monkeypatch)
+    monkeypatch.setattr(registry, "BUILT_IN", {})
+    monkeypatch.setattr(building, "compile_apart", building.compile_here)
+    yield make_bundle(tmp_path / "place" / "net.stf")
+    forget()

@@ -15,18 +15,7 @@ from handmade_bundle import edit_item, make_bundle
 from stf_infer.accuracy import DEFAULT, Accuracy, record, tiles_of
 from stf_infer.bundle import Bundle
 from stf_infer.cli import main
-from stf_infer.engines import building, registry
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A bundle, the toys, and a build in this process."""
-    forget = registry.plugins.cache_clear
-    toy_backend.install(tmp_path / "site", monkeypatch)
-    monkeypatch.setattr(registry, "BUILT_IN", {})
-    monkeypatch.setattr(building, "compile_apart", building.compile_here)
-    yield make_bundle(tmp_path / "place" / "net.stf")
-    forget()
+from stf_infer.engines import registry
 
 
 @pytest.fixture

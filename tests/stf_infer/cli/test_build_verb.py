@@ -9,21 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 import toy_backend
-from handmade_bundle import edit_item, make_bundle
+from handmade_bundle import edit_item
 from stf_infer.bundle import Bundle
 from stf_infer.cli import main
-from stf_infer.engines import building, registry
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A bundle, the toys, and a build in this process."""
-    forget = registry.plugins.cache_clear
-    toy_backend.install(tmp_path / "site", monkeypatch)
-    monkeypatch.setattr(registry, "BUILT_IN", {})
-    monkeypatch.setattr(building, "compile_apart", building.compile_here)
-    yield make_bundle(tmp_path / "place" / "net.stf")
-    forget()
 
 
 def call(*arguments):

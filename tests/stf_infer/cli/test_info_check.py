@@ -6,13 +6,13 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from fakes import Opening, add_coarse_change, make_spec
+from fakes import Opening, add_coarse_change, make_spec, with_level
 from handmade_bundle import make_bundle
 from stf_infer import golden
 from stf_infer.cli import main
 from stf_infer.diffusion import SamplerSpec, Update
 from stf_infer.engines import EngineInfo
-from stf_infer.spec import InputSpec, ModelSpec, RasterSpec, SceneStatistic, Values
+from stf_infer.spec import ModelSpec, Values
 
 
 @pytest.fixture
@@ -90,15 +90,7 @@ def test_info_says_why_tiles_are_blended_and_how_values_are_scaled(tmp_path):
 
 def test_info_shows_what_is_only_read(tmp_path):
     spec = make_spec(32, halo=4, predicts="core", coarse_grid="fine")
-    level = InputSpec(
-        role="level",
-        tensor="level",
-        bands=("red", "nir"),
-        grid="scene",
-        statistic=SceneStatistic(rule="mean-of-dates", of=("fine_t1", "fine_t3")),
-    )
-    also_read = (RasterSpec(role="fine_t3", bands=("red", "nir")),)
-    spec = ModelSpec(**{**spec.model_dump(), "inputs": (*spec.inputs, level), "also_read": also_read})
+    spec = with_level(spec)
     text = " ".join(call("info", make_bundle(tmp_path / "net.stf", spec)).stdout.split())
     for word in (
         "mean-of-dates of fine_t1, fine_t3",
