@@ -10,11 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import UsageError
 
-SCHEMA = 1
+SCHEMA: Literal[1] = 1
 
 
 class _Frozen(BaseModel):
@@ -240,7 +240,7 @@ class Machine(_Frozen):
         memory: Bytes.
         gpus: Names.
         libraries: Name to version, of everything that computes.
-        readings: What was read before, during and after: clocks (MHz), temperatures (degrees C), governor, power limits.
+        readings: What was read before, during and after: clocks (MHz), temperatures (degrees C), governor, power.
         noise: Shares of time and spreads, e.g. ``steal``, ``busy_before``, ``load_1min``.
         warnings: Why figures may be off: other work, stolen time, a falling clock. Empty on a quiet machine.
     """
@@ -272,7 +272,7 @@ class Result(_Frozen):
         rows: What was found.
     """
 
-    schema_version: Literal[1] = Field(default=SCHEMA)
+    schema_version: Literal[1] = SCHEMA
     package: str
     measured: str
     seconds: float
