@@ -104,6 +104,7 @@ class Throughput(_Frozen):
         height: Fine pixels; likewise ``width``.
         bands: Of the output.
         seconds: Wall time, of each run.
+        tiles: Tiles that the engine ran; None where nobody counted.
         engine_seconds: What the engine alone takes for the same tiles, at its median of a tile.
         megapixels_a_second: Output pixels (not times bands) over the median wall time.
         scenes_an_hour: Of this size.
@@ -119,6 +120,7 @@ class Throughput(_Frozen):
     width: int
     bands: int
     seconds: tuple[float, ...]
+    tiles: int | None = None
     engine_seconds: float | None
     megapixels_a_second: float
     scenes_an_hour: float
@@ -175,6 +177,8 @@ class Row(_Frozen):
         failure: Why it could not be measured; every figure is then missing.
         load: Seconds from the bundle to an engine that can be called; ``first_call``: of the first call after it.
         latency: At the batch and the threads of a run; ``sweep``: at others.
+        on_device: The same calls by the device's own clock, around the network alone, without copies; None where the
+            engine has no such clock.
         throughput: Scene by scene; likewise ``quality``.
         budget: What its accuracy is held to and how it does, as the bundle states it; empty where it states nothing.
         notes: What a reader has to know.
@@ -194,6 +198,7 @@ class Row(_Frozen):
     load: float | None = None
     first_call: float | None = None
     latency: Latency | None = None
+    on_device: Latency | None = None
     sweep: tuple[Latency, ...] = ()
     throughput: tuple[Throughput, ...] = ()
     quality: tuple[Quality, ...] = ()
