@@ -58,7 +58,7 @@ def opened(raster: Raster) -> Iterator[DatasetReader]:
         "height": array.shape[1],
         "width": array.shape[2],
         "dtype": array.dtype,
-        "crs": _crs(raster.crs),
+        "crs": crs_of(raster.crs),
         "transform": raster.transform or identity,
         "nodata": nodata if nodata is not None and in_dtype_range(nodata, array.dtype) else None,
         "photometric": "MINISBLACK",  # or GDAL takes the fourth band of bytes for an alpha band
@@ -99,14 +99,19 @@ def _pixels(data: Any) -> tuple[np.ndarray, np.ndarray | None]:
     return array.astype(kept, copy=False), valid
 
 
-def _crs(crs: Any) -> CRS | None:
+def crs_of(crs: Any) -> CRS | None:
+    """What a user states as a CRS, understood.
+
+    Raises:
+        RasterError: It cannot be understood.
+    """
     import rasterio
     from rasterio.errors import CRSError
 
     try:
         return None if crs is None else rasterio.crs.CRS.from_user_input(crs)
-    except CRSError as error:
-        raise RasterError("The CRS of an array cannot be understood", got=f"{crs!r}: {error}") from error
+    except (CRSError, ValueError) as error:
+        raise RasterError("A stated CRS cannot be understood", got=f"{crs!r}: {error}") from error
 
 
 def _from_dataarray(raster: Raster) -> tuple[Raster, tuple[float, float] | None]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import arrays, gdal
+from . import arrays, gdal, restated
 from .errors import BandError, RasterError, ScaleError
 from .grid import Shape
 
@@ -44,9 +44,9 @@ class Raster:
         scale: ``physical = stored * scale + offset``, for all bands.
         offset: See ``scale``; 0 where only a scale is given.
         nodata: Stored value that means "no measurement"; NaN always does.
-        crs: Coordinate reference system of an array.
-        transform: Affine transform of an array.
-        names: Band names of an array.
+        crs: Coordinate reference system of an array, or of a file in place of its own.
+        transform: Affine transform of an array, or of a file in place of its own.
+        names: Band names of an array, or of a file in place of its own; then no band of the file is an alpha band.
     """
 
     data: Any
@@ -111,8 +111,13 @@ class Raster:
 
         Raises:
             RasterError: The file is missing or cannot be read as a raster; the array has no usable shape.
+            BandError: There are not as many names as bands.
         """
-        return arrays.opened(self) if self.is_array else _open_file(os.fspath(self.data))
+        if self.is_array:
+            return arrays.opened(self)
+        dataset = _open_file(os.fspath(self.data))
+        stated = (self.names, self.crs, self.transform)
+        return dataset if all(one is None for one in stated) else restated.opened(dataset, self)
 
 
 def _open_file(name: str) -> DatasetReader:
