@@ -25,6 +25,7 @@ from stf_infer.datasets import procedural_scene
 from stf_infer.sampling import interpolation, mirrored
 
 RATIO = 16
+NETWORKS = (("dcstfn", {"variant": "keras"}), ("edcstfn", {"references": 1}), ("edcstfn", {"references": 2}))
 
 
 def whole_scene(network: torch.nn.Module, images: Mapping[str, np.ndarray], scale: float) -> np.ndarray:
@@ -71,7 +72,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for network, options in (("dcstfn", {}), ("edcstfn", {"references": 1}), ("edcstfn", {"references": 2})):
+        for network, options in NETWORKS:
             bands = tuple(files) if files and network == "dcstfn" else ("green", "red", "nir")
             made = networks.create(network, bands=bands, **options)
             weights: object = files
