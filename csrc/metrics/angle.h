@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The angle between two vectors from the lengths of their difference and their sum.
+// The angle between two vectors from the parts of one of them along and beside the other.
 #pragma once
 
 #include "stf/simd.h"
 
 namespace stf::STF_TARGET {
 
-// Angle in radians between u and v of equal length, from apart = |u - v|^2 and along = |u + v|^2, which are not both
-// zero: 2 atan(sqrt(apart / along)).
+// Angle in radians between x and y = a x + r, where r is at right angles to x: from along = |a x|^2 and beside = |r|^2,
+// which are not both zero, and the sign of a: atan2(|r|, a |x|).
 //
-// W. Kahan, "How futile are mindless assessments of roundoff in floating-point computation?", 2006, section on mangled
-// angles. atan(z) / z is a polynomial in z^2 on [0, 1] (minimax for the relative error, which is below 2^-54; found by
-// the exchange method of Remez); beyond, atan(z) = pi / 2 - atan(1 / z).
+// atan(z) / z is a polynomial in z^2 on [0, 1] (minimax for the relative error, which is below 2^-54; found by the
+// exchange method of Remez); beyond, atan(z) = pi / 2 - atan(1 / z).
 template <class V>
-STF_HD V angle_between(V apart, V along) {
+STF_HD V angle_of(V beside, V along, V sign) {
     constexpr double pi = 3.14159265358979323846;
     constexpr double coefficients[] = {
         0.99999999999999997292,   -0.33333333333331111325,   0.19999999999696315375,    -0.14285714269196316545,
@@ -22,7 +21,7 @@ STF_HD V angle_between(V apart, V along) {
         0.034008739061723644399,  -0.02575116501772444453,   0.016904059263733585883,   -0.0091303304719019064234,
         0.0038271500483178569095, -0.0011535851524343688887, 0.00022068742784579743661, -0.000020018629272034211805};
     constexpr int terms = sizeof coefficients / sizeof coefficients[0];
-    const V square = lesser(apart, along) / greater(apart, along);
+    const V square = lesser(beside, along) / greater(beside, along);
     V even = broadcast<V>(coefficients[terms - 2]), odd = broadcast<V>(coefficients[terms - 1]);
     // Even and odd terms apart: two short chains of dependent operations instead of a long one.
     const V fourth = square * square;
@@ -31,8 +30,9 @@ STF_HD V angle_between(V apart, V along) {
         even = multiply_add(even, fourth, broadcast<V>(coefficients[k]));
         odd = multiply_add(odd, fourth, broadcast<V>(coefficients[k + 1]));
     }
-    const V angle = 2.0 * (square_root(square) * multiply_add(odd, square, even));
-    return along < apart ? pi - angle : angle;
+    const V small = square_root(square) * multiply_add(odd, square, even);
+    const V acute = along < beside ? 0.5 * pi - small : small;
+    return sign < 0.0 ? pi - acute : acute;
 }
 
 }  // namespace stf::STF_TARGET

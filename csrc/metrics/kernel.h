@@ -93,8 +93,10 @@ struct MetricsKernel {
     bool (*runs_here)();
     void (*convert)(const void* raw, PixelType type, Index count, double scale, double offset, double* out);
     bool (*is_finite)(const void* raw, PixelType type, Index count);
-    void (*pairs_f32)(const float* p, const float* t, Index count, PairSums& sums);
-    void (*pairs_f64)(const double* p, const double* t, Index count, PairSums& sums);
+    // Of `count` pairs; meanwhile the `ahead` pairs behind them are asked for. Where a value is not finite, neither is
+    // the sum of errors.
+    PairSums (*pairs_f32)(const float* p, const float* t, Index count, Index ahead);
+    PairSums (*pairs_f64)(const double* p, const double* t, Index count, Index ahead);
     void (*angles_f32)(const float* const* p, const float* const* t, Index bands, Index count, AngleSums& sums);
     void (*angles_f64)(const double* const* p, const double* const* t, Index bands, Index count, AngleSums& sums);
     void (*errors_f32)(const float* p, const float* t, Index count, const ErrorBins& bins, std::int64_t* counts);

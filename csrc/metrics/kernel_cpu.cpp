@@ -66,8 +66,8 @@ bool is_finite(const void* raw, PixelType type, Index n) {
     return true;
 }
 
-void pairs_f32(const float* p, const float* t, Index n, PairSums& sums) { add_pairs(p, t, n, sums); }
-void pairs_f64(const double* p, const double* t, Index n, PairSums& sums) { add_pairs(p, t, n, sums); }
+PairSums pairs_f32(const float* p, const float* t, Index n, Index ahead) { return sums_of_pairs(p, t, n, ahead); }
+PairSums pairs_f64(const double* p, const double* t, Index n, Index ahead) { return sums_of_pairs(p, t, n, ahead); }
 
 void angles_f32(const float* const* p, const float* const* t, Index bands, Index n, AngleSums& sums) {
     add_angles(p, t, bands, n, sums);

@@ -30,6 +30,7 @@ struct PieceSums {
 
 // What a thread needs beside the images.
 struct Scratch {
+    std::vector<PairSums> pairs;                      // of each band
     std::vector<double> values_p, values_t;           // (bands, part)
     std::vector<const float*> floats_p, floats_t;     // of each band
     std::vector<const double*> doubles_p, doubles_t;  //
@@ -52,6 +53,7 @@ class Pass {
         columns_ = m.indices.empty() ? std::min(m.width, pixels) : tile_columns;
         across_ = (m.width + columns_ - 1) / columns_;
         pieces_ = across_ * ((m.height + rows_ - 1) / rows_);
+        floats_ = is_plain(m.prediction) && is_plain(m.truth);
     }
 
     Index pieces() const { return pieces_; }
@@ -59,12 +61,13 @@ class Pass {
     Scratch scratch() const {
         const auto bands = static_cast<std::size_t>(m_.bands);
         Scratch s;
+        s.pairs.resize(bands);
         s.values_p.resize(bands * part);
         s.values_t.resize(bands * part);
         for (auto* list : {&s.floats_p, &s.floats_t}) list->resize(bands);
         for (auto* list : {&s.doubles_p, &s.doubles_t}) list->resize(bands);
         s.places.reserve(part);
-        s.usable.resize(static_cast<std::size_t>((rows_ + reach_) * (columns_ + reach_)));
+        s.usable.resize(static_cast<std::size_t>(m_.indices.empty() ? part : (rows_ + reach_) * (columns_ + reach_)));
         s.row_is_whole.resize(static_cast<std::size_t>(rows_ + reach_));
         s.whole.resize(m_.indices.size());
         for (auto& whole : s.whole) whole.resize(static_cast<std::size_t>(rows_ * columns_));
@@ -81,14 +84,13 @@ class Pass {
         out.pairs.assign(static_cast<std::size_t>(m_.bands), PairSums{});
         out.window_totals.assign(m_.indices.size() * static_cast<std::size_t>(m_.bands), 0.0);
         out.window_counts.assign(m_.indices.size(), 0);
-        const bool whole = find_usable(piece, s);
-        const Index stride = columns_ + reach_;
-        for (Index y = std::max(piece.y0, m_.first_row); y < piece.y1; ++y) {
-            const bool row_is_whole = s.row_is_whole[static_cast<std::size_t>(y - piece.y0)] != 0;
-            for (Index x = std::max(piece.x0, m_.first_column); x < piece.x1; x += part) {
-                const std::uint8_t* usable = s.usable.data() + (y - piece.y0) * stride + (x - piece.x0);
-                add_pixels(y, x, std::min(part, piece.x1 - x), row_is_whole ? nullptr : usable, s, out);
-            }
+        // Windows are to know before which pixels count; the others find out on their way.
+        const bool whole = !m_.indices.empty() && find_usable(piece, s);
+        const Index x = std::max(piece.x0, m_.first_column), n = piece.x1 - x;
+        for (Index y = std::max(piece.y0, m_.first_row); y < piece.y1 && n > 0; ++y) {
+            out.pixels += n;
+            if (!add_floats(piece, y, x, n, s, out))
+                for (Index i = 0; i < n; i += part) add_pixels(piece, y, x + i, std::min(part, n - i), s, out);
         }
         if (!m_.indices.empty()) add_windows(piece, whole, s, out);
     }
@@ -134,44 +136,76 @@ class Pass {
         return whole;
     }
 
-    // Pixels of a part of a row. `usable` is null where all of them count.
-    void add_pixels(Index y, Index x, Index n, const std::uint8_t* usable, Scratch& s, PieceSums& out) const {
-        const auto bands = static_cast<std::size_t>(m_.bands);
-        out.pixels += n;
+    // Whether all pixels of a part of a row are known to count, or are where their values are finite.
+    bool may_all_count(const Piece& piece, Index y, Index x, Index n, const Scratch& s) const {
+        if (!m_.indices.empty()) return s.row_is_whole[static_cast<std::size_t>(y - piece.y0)] != 0;
+        return m_.mask == nullptr || std::memchr(mask_at(y, x), 0, static_cast<std::size_t>(n)) == nullptr;
+    }
+
+    // A row of numbers that need no conversion, where they lie, if all of its pixels count. Otherwise adds nothing and
+    // says so.
+    bool add_floats(const Piece& piece, Index y, Index x, Index n, Scratch& s, PieceSums& out) const {
+        if (!floats_ || !may_all_count(piece, y, x, n, s)) return false;
+        for (std::size_t b = 0; b < s.floats_p.size(); ++b) {
+            const Plane p = m_.prediction.band(static_cast<Index>(b)), t = m_.truth.band(static_cast<Index>(b));
+            s.floats_p[b] = reinterpret_cast<const float*>(p.at(y, x));
+            s.floats_t[b] = reinterpret_cast<const float*>(t.at(y, x));
+            if (!m_.indices.empty() || y + 1 == m_.height) continue;
+            for (const Plane& plane : {p, t}) prefetch(plane.at(y + 1, x), n * bytes_of(plane.type));
+        }
+        return add<true>(s.floats_p, s.floats_t, n, m_.indices.empty() ? m_.width - x : n, kernel_.pairs_f32,
+                         kernel_.angles_f32, kernel_.errors_f32, s, out);
+    }
+
+    // Pixels of a part of a row.
+    void add_pixels(const Piece& piece, Index y, Index x, Index n, Scratch& s, PieceSums& out) const {
+        if (may_all_count(piece, y, x, n, s)) {
+            s.places.clear();
+            read_bands(y, x, n, s);
+            if (add<true>(s.doubles_p, s.doubles_t, n, n, kernel_.pairs_f64, kernel_.angles_f64, kernel_.errors_f64, s,
+                          out))
+                return;
+        }
+        const std::uint8_t* usable = s.usable.data();
+        if (m_.indices.empty()) {
+            find_usable_row(y, x, n, s.usable.data());
+        } else {
+            usable += (y - piece.y0) * (columns_ + reach_) + (x - piece.x0);
+        }
+        add_some(y, x, n, usable, s, out);
+    }
+
+    // Those of the pixels that are usable.
+    void add_some(Index y, Index x, Index n, const std::uint8_t* usable, Scratch& s, PieceSums& out) const {
+        const std::uint8_t* mask = mask_at(y, x);
         s.places.clear();
-        if (usable != nullptr) {
-            const std::uint8_t* mask = mask_at(y, x);
-            for (Index j = 0; j < n; ++j) {
-                if (usable[j]) {
-                    s.places.push_back(j);
-                } else if (mask != nullptr && mask[j] == 0) {
-                    ++out.masked;
-                } else {
-                    ++out.not_finite;
-                }
+        for (Index j = 0; j < n; ++j) {
+            if (usable[j]) {
+                s.places.push_back(j);
+            } else if (mask != nullptr && mask[j] == 0) {
+                ++out.masked;
+            } else {
+                ++out.not_finite;
             }
-            if (s.places.empty()) return;
         }
-        const bool plain = usable == nullptr && is_plain(m_.prediction) && is_plain(m_.truth);
-        if (plain && m_.prediction.type == PixelType::f32 && m_.truth.type == PixelType::f32) {
-            for (std::size_t b = 0; b < bands; ++b) {
-                s.floats_p[b] = reinterpret_cast<const float*>(m_.prediction.band(static_cast<Index>(b)).at(y, x));
-                s.floats_t[b] = reinterpret_cast<const float*>(m_.truth.band(static_cast<Index>(b)).at(y, x));
-            }
-            add(s.floats_p, s.floats_t, n, kernel_.pairs_f32, kernel_.angles_f32, kernel_.errors_f32, s, out);
-            return;
-        }
-        const Index kept = usable == nullptr ? n : static_cast<Index>(s.places.size());
-        for (std::size_t b = 0; b < bands; ++b) {
+        if (s.places.empty()) return;
+        read_bands(y, x, n, s);
+        const auto kept = static_cast<Index>(s.places.size());
+        add<false>(s.doubles_p, s.doubles_t, kept, kept, kernel_.pairs_f64, kernel_.angles_f64, kernel_.errors_f64, s,
+                   out);
+    }
+
+    void read_bands(Index y, Index x, Index n, Scratch& s) const {
+        for (std::size_t b = 0; b < s.doubles_p.size(); ++b) {
             s.doubles_p[b] = values(m_.prediction, b, y, x, n, s, s.values_p.data() + b * part);
             s.doubles_t[b] = values(m_.truth, b, y, x, n, s, s.values_t.data() + b * part);
         }
-        add(s.doubles_p, s.doubles_t, kept, kernel_.pairs_f64, kernel_.angles_f64, kernel_.errors_f64, s, out);
     }
 
+    // Whether values are what is stored, as floats.
     static bool is_plain(const Image& image) {
         const auto is = [](double value) { return [value](double x) { return x == value; }; };
-        return std::all_of(image.scale.begin(), image.scale.end(), is(1.0)) &&
+        return image.type == PixelType::f32 && std::all_of(image.scale.begin(), image.scale.end(), is(1.0)) &&
                std::all_of(image.offset.begin(), image.offset.end(), is(0.0));
     }
 
@@ -185,14 +219,25 @@ class Pass {
         return out;
     }
 
-    template <class T, class Pairs, class Angles, class Errors>
-    void add(const std::vector<const T*>& p, const std::vector<const T*>& t, Index n, Pairs pairs, Angles angles,
-             Errors errors, Scratch& s, PieceSums& out) const {
-        for (std::size_t b = 0; b < p.size(); ++b) pairs(p[b], t[b], n, out.pairs[b]);
+    // Adds `n` pixels of lists that hold `held`; where `checked`, only if all values are finite, and says so.
+    template <bool checked, class T, class Pairs, class Angles, class Errors>
+    bool add(const std::vector<const T*>& p, const std::vector<const T*>& t, Index n, Index held, Pairs pairs,
+             Angles angles, Errors errors, Scratch& s, PieceSums& out) const {
+        for (std::size_t b = 0; b < p.size(); ++b) {
+            s.pairs[b] = PairSums{};
+            for (Index i = 0; i < n; i += part) {
+                const Index size = std::min(part, n - i);
+                const PairSums here = pairs(p[b] + i, t[b] + i, size, std::min(part, held - i - size));
+                if (checked && !std::isfinite(here.error)) return false;
+                STF_TARGET::merge(s.pairs[b], here);
+            }
+        }
+        for (std::size_t b = 0; b < p.size(); ++b) STF_TARGET::merge(out.pairs[b], s.pairs[b]);
         if (m_.angles) angles(p.data(), t.data(), m_.bands, n, out.angles);
         if (m_.bins != nullptr)
             for (std::size_t b = 0; b < p.size(); ++b)
                 errors(p[b], t[b], n, *m_.bins, s.errors.data() + b * static_cast<std::size_t>(m_.bins->count + 2));
+        return true;
     }
 
     void add_windows(const Piece& piece, bool whole, Scratch& s, PieceSums& out) const {
@@ -266,6 +311,7 @@ class Pass {
     const MeasuredSums& wanted_;
     const MetricsKernel& kernel_;
     Index reach_ = 0, rows_, columns_, across_, pieces_;
+    bool floats_;
 };
 
 // Without windows a scene is one long row, where its rows lie one after the other.

@@ -69,7 +69,7 @@ __global__ void __launch_bounds__(threads)
     double count = 0;
     for (Index i = begin + threadIdx.x; i < end; i += threads) {
         if (!usable[i]) continue;
-        own.add(static_cast<double>(p[i]), static_cast<double>(t[i]), shift_p, shift_t);
+        own.add(static_cast<double>(p[i]), static_cast<double>(t[i]), shift_p, shift_t, 1.0);
         count += 1;
     }
     STF_TARGET::PairLanes<double> all;

@@ -14,15 +14,16 @@ struct PairLanes {
     V p{}, t{}, pp{}, tt{}, pt{}, error{}, absolute_error{}, squared_error{};
     V least_t, greatest_t;
 
-    STF_HD void add(V p_raw, V t_raw, double shift_p, double shift_t) {
+    // Half of the additions are products with one: see `plus`.
+    STF_HD void add(V p_raw, V t_raw, double shift_p, double shift_t, V one) {
         const V dp = p_raw - shift_p, dt = t_raw - shift_t, difference = p_raw - t_raw;
-        p += dp;
-        t += dt;
+        p = plus(dp, one, p);
+        t = plus(dt, one, t);
         pp = multiply_add(dp, dp, pp);
         tt = multiply_add(dt, dt, tt);
         pt = multiply_add(dp, dt, pt);
-        error += difference;
-        absolute_error += stf::STF_TARGET::absolute(difference);
+        error = plus(difference, one, error);
+        absolute_error = plus(stf::STF_TARGET::absolute(difference), one, absolute_error);
         squared_error = multiply_add(difference, difference, squared_error);
         least_t = lesser(t_raw, least_t);
         greatest_t = greater(t_raw, greatest_t);
@@ -65,58 +66,69 @@ STF_HD PairSums pair_sums(const PairLanes<double>& all, double count, double shi
 // Variances are taken about a value of the data: the median of three, which is near to them all whatever one of them
 // is, and is the value itself where all are the same.
 template <class T>
-STF_HD void add_pairs(const T* STF_RESTRICT p, const T* STF_RESTRICT t, Index n, PairSums& sums) {
-    if (n == 0) return;
+STF_HD PairSums sums_of_pairs(const T* STF_RESTRICT p, const T* STF_RESTRICT t, Index n, Index ahead) {
+    if (n == 0) return {};
     const Index middle = n / 2, last = n - 1;
     const double shift_p =
         median(static_cast<double>(p[0]), static_cast<double>(p[middle]), static_cast<double>(p[last]));
     const double shift_t =
         median(static_cast<double>(t[0]), static_cast<double>(t[middle]), static_cast<double>(t[last]));
+    const Vector one = broadcast<Vector>(1.0);
     PairLanes<Vector> wide;
     wide.least_t = wide.greatest_t = broadcast<Vector>(shift_t);
     PairLanes<double> rest;
     rest.least_t = rest.greatest_t = shift_t;
+    constexpr Index line = 64 / static_cast<Index>(sizeof(T));  // of the cache
+    constexpr Index step = line > lanes ? line : lanes;
     Index i = 0;
-    for (; i + lanes <= n; i += lanes) wide.add(load<Vector>(p + i), load<Vector>(t + i), shift_p, shift_t);
-    for (; i < n; ++i) rest.add(static_cast<double>(p[i]), static_cast<double>(t[i]), shift_p, shift_t);
-
-    merge(sums, pair_sums(added(wide, rest), static_cast<double>(n), shift_p, shift_t));
+    for (; i + step <= n; i += step) {
+        if (i < ahead) {
+            STF_PREFETCH_FAR(p + n + i);
+            STF_PREFETCH_FAR(t + n + i);
+        }
+        STF_UNROLL
+        for (Index k = 0; k < step; k += lanes)
+            wide.add(load<Vector>(p + i + k), load<Vector>(t + i + k), shift_p, shift_t, one);
+    }
+    for (; i < n; ++i) rest.add(static_cast<double>(p[i]), static_cast<double>(t[i]), shift_p, shift_t, 1.0);
+    return pair_sums(added(wide, rest), static_cast<double>(n), shift_p, shift_t);
 }
 
 // Angles of several vectors of pixels from `i` on, 0 where a spectrum is zero; `directed` is 1 where none is. Several,
 // because each operation waits for the one before it: between those of one vector there is time for those of others.
+//
+// The truth is taken apart into its projection on the prediction and the rest, as vectors: a difference of their
+// squares would leave nothing of a small angle. An error of the projection's length is at right angles to the rest, so
+// that a small one is not felt.
 template <class V, int several, class T>
 STF_HD void angles_at(const T* const* p, const T* const* t, Index bands, Index i, V& angles, V& directed) {
     constexpr Index n = lanes_of<V>;
     const V zero{}, one = broadcast<V>(1.0);
-    V pp[several] = {}, tt[several] = {}, known[several], stretch[several], apart[several] = {}, along[several] = {};
+    V pp[several] = {}, pt[several] = {}, length[several], beside[several] = {};
     for (Index b = 0; b < bands; ++b) {
         STF_UNROLL
         for (int k = 0; k < several; ++k) {
             const V x = load<V>(p[b] + i + k * n), y = load<V>(t[b] + i + k * n);
             pp[k] = multiply_add(x, x, pp[k]);
-            tt[k] = multiply_add(y, y, tt[k]);
+            pt[k] = multiply_add(x, y, pt[k]);
         }
     }
     STF_UNROLL
-    for (int k = 0; k < several; ++k) {
-        known[k] = pp[k] > 0.0 ? (tt[k] > 0.0 ? one : zero) : zero;
-        // The truth is brought to the length of the prediction; an angle does not see it.
-        stretch[k] = square_root((known[k] > 0.0 ? pp[k] : one) / (known[k] > 0.0 ? tt[k] : one));
-    }
+    for (int k = 0; k < several; ++k) length[k] = pp[k] > 0.0 ? pt[k] / pp[k] : zero;
     for (Index b = 0; b < bands; ++b) {
         STF_UNROLL
         for (int k = 0; k < several; ++k) {
             const V x = load<V>(p[b] + i + k * n), y = load<V>(t[b] + i + k * n);
-            const V less = multiply_add(-stretch[k], y, x), more = multiply_add(stretch[k], y, x);
-            apart[k] = multiply_add(less, less, apart[k]);
-            along[k] = multiply_add(more, more, along[k]);
+            const V rest = multiply_add(-length[k], x, y);
+            beside[k] = multiply_add(rest, rest, beside[k]);
         }
     }
     STF_UNROLL
     for (int k = 0; k < several; ++k) {
-        angles += angle_between<V>(known[k] > 0.0 ? apart[k] : zero, known[k] > 0.0 ? along[k] : one);
-        directed += known[k];
+        const V along = length[k] * pt[k];
+        const V known = pp[k] > 0.0 ? (along + beside[k] > 0.0 ? one : zero) : zero;
+        angles += angle_of<V>(known > 0.0 ? beside[k] : zero, known > 0.0 ? along : one, length[k]);
+        directed += known;
     }
 }
 

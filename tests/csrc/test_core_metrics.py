@@ -160,6 +160,70 @@ def test_threads_do_not_change_a_bit(threads, seed, holes):
         np.testing.assert_array_equal(a, b)
 
 
+# One long row of several pieces, rows that do not follow one another, and less than a vector.
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16"])
+@pytest.mark.parametrize("shape", [(2, 190, 301), (3, 9, 5001), (2, 1, 3)], ids=str)
+@pytest.mark.parametrize("dense", [True, False])
+@pytest.mark.parametrize("holes", [None, "masked", "not finite", "both"])
+def test_without_windows_pixels_count_the_same(kernel, dtype, shape, dense, holes):
+    p, t = pair(shape, 5, dtype)
+    mask = np.random.default_rng(6).random(shape[1:]) > 0.0003 if holes in ("masked", "both") else None
+    if holes in ("not finite", "both") and dtype != "int16":
+        p[-1, -1, -1], t[0, 0, shape[2] // 2] = np.nan, -np.inf
+        p[1, shape[1] // 2, 1], t[1, shape[1] // 2, 1] = np.inf, np.inf
+    if not dense:
+        p, t = (np.pad(x, ((0, 0), (1, 0), (2, 1)), constant_values=7)[:, 1:, 2:-1] for x in (p, t))
+    expected, sums = measure(p, t, mask, kernel=kernel, bins=(-8, 8, 9)), Sums(len(p), bins=(-8, 8, 9))
+    scales = {
+        name: [float(name.startswith("scale"))] * len(p) for name in ("scale_p", "offset_p", "scale_t", "offset_t")
+    }
+    arrays = {name: value for name, value in vars(sums).items() if not name.startswith("window")}
+    _core.measure(p, t, mask, **scales, **arrays, kernel=kernel, threads=2)
+    assert sums.counts.tolist() == expected.counts.tolist()
+    assert sums.angle_counts.tolist() == expected.angle_counts.tolist()
+    np.testing.assert_array_equal(sums.errors, expected.errors)
+    np.testing.assert_allclose(sums.pairs, expected.pairs, rtol=1e-12, atol=1e-12 * p[0].size)
+    np.testing.assert_allclose(sums.angle_total, expected.angle_total, rtol=1e-12)
+
+
+def test_finite_values_whose_difference_is_not():
+    p, t = np.full((1, 3, 700), 1.7e308), np.full((1, 3, 700), -1.7e308)
+    sums = Sums(1)
+    arrays = {name: value for name, value in vars(sums).items() if not name.startswith("window")}
+    _core.measure(p, t, scale_p=[1.0], offset_p=[0.0], scale_t=[1.0], offset_t=[0.0], **arrays)
+    assert sums.counts.tolist() == [2100, 0, 0]
+    assert sums.pairs[0, :3].tolist() == [2100, 1.7e308, -1.7e308]
+    assert sums.pairs[0, 6] == np.inf
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("bands", [2, 3, 6, 9])
+@pytest.mark.parametrize("angle", [0.0, 1e-9, 1e-6, 1e-3, 0.3, np.pi / 4, np.pi / 2, 2.0, 3.0, np.pi])
+def test_an_angle_that_is_known(kernel, dtype, bands, angle):
+    """Spectra at ``angle``, of lengths far from one another: no small angle is lost in a difference of squares."""
+    rng = np.random.default_rng(bands)
+    basis = np.linalg.qr(rng.standard_normal((bands, 2)))[0].T
+    lengths = 10 ** rng.uniform(-3, 3, (2, 45))
+    p = np.outer(basis[0], lengths[0])
+    t = (np.cos(angle) * basis[0] + np.sin(angle) * basis[1])[:, None] * lengths[1]
+    p, t = (x.reshape(bands, 5, 9).astype(dtype) for x in (p, t))
+    found = measure(p, t, kernel=kernel)
+    assert found.angle_counts.tolist() == [45, 0]
+    expected = spectral_angles(p.reshape(bands, -1).astype(float), t.reshape(bands, -1).astype(float))
+    np.testing.assert_allclose(found.angle_total[0], expected.sum(), rtol=1e-13, atol=45 * 5e-16)
+    if dtype == "float64":
+        np.testing.assert_allclose(found.angle_total[0] / 45, angle, rtol=1e-13, atol=5e-16)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_equal_spectra_have_no_angle(kernel):
+    p, _ = pair((5, 30, 41), dtype="float32")
+    assert measure(p, p, kernel=kernel).angle_total[0] == 0
+    np.testing.assert_allclose(measure(p, 3 * p.astype(float), kernel=kernel).angle_total[0], 0, atol=1230 * 5e-16)
+
+
 def test_a_constant_has_a_deviation_of_exactly_zero():
     p, t = np.full((1, 100, 1000), 0.1, "float32"), np.full((1, 100, 1000), 1 / 3)
     sums = measure(p, t)

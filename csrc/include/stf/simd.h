@@ -47,6 +47,15 @@ STF_HD double multiply_add(double a, double b, double c) {
     return a * b + c;
 #endif
 }
+// a + b, where a processor multiplies and adds in one operation as a * one + b: many have units for sums and units for
+// products, and a loop of sums leaves half of them idle. The bits are those of the sum.
+STF_HD double plus(double a, double one, double b) {
+#if defined(__FMA__) || defined(__aarch64__)
+    return std::fma(a, one, b);
+#else
+    return static_cast<void>(one), a + b;
+#endif
+}
 STF_HD double square_root(double x) { return std::sqrt(x); }
 STF_HD double absolute(double x) { return std::fabs(x); }
 STF_HD double lesser(double a, double b) { return a < b ? a : b; }
@@ -70,9 +79,16 @@ template <class V>
 STF_HD V load(const float* from) {
 #ifdef STF_HAS_VECTORS
     if constexpr (lanes_of<V> > 1) {
+        // By name where there is one: GCC 12 takes a wide conversion apart and puts its halves together again.
+#if defined(__AVX512F__)
+        return _mm512_cvtps_pd(_mm256_loadu_ps(from));
+#elif defined(__AVX__)
+        return _mm256_cvtps_pd(_mm_loadu_ps(from));
+#else
         HalfVector half;
         std::memcpy(&half, from, sizeof half);
         return __builtin_convertvector(half, Vector);
+#endif
     } else {
         return static_cast<double>(*from);
     }
@@ -102,6 +118,14 @@ STF_HD Vector multiply_add(Vector a, Vector b, Vector c) {
     return vfmaq_f64(c, a, b);
 #else
     return a * b + c;
+#endif
+}
+
+STF_HD Vector plus(Vector a, Vector one, Vector b) {
+#if defined(__FMA__) || defined(__aarch64__)
+    return multiply_add(a, one, b);
+#else
+    return static_cast<void>(one), a + b;
 #endif
 }
 

@@ -19,6 +19,7 @@
 #ifdef __GNUC__
 #define STF_RESTRICT __restrict__
 #define STF_PREFETCH(address) __builtin_prefetch(address)
+#define STF_PREFETCH_FAR(address) __builtin_prefetch(address, 0, 2)  // not into the nearest cache
 #ifdef __CUDACC__
 #define STF_UNROLL _Pragma("unroll")
 #else
@@ -27,6 +28,7 @@
 #else
 #define STF_RESTRICT
 #define STF_PREFETCH(address) static_cast<void>(address)
+#define STF_PREFETCH_FAR(address) static_cast<void>(address)
 #define STF_UNROLL
 #endif
 
