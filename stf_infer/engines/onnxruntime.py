@@ -19,7 +19,8 @@ import numpy as np
 
 from ..errors import EngineError
 from .base import Engine, EngineInfo, package_version
-from .key import graph_of
+from .growing import grown
+from .key import fixed_batch, graph_of, usual_batch
 from .machine import cores, cpu, gpus
 from .target import Compiled, Job, Option, Target
 
@@ -46,6 +47,11 @@ _PROVIDERS = {
     "onnxruntime-tensorrt": _Provider("TensorrtExecutionProvider", "tensorrt", "gpu", "cuda"),
     "onnxruntime-openvino": _Provider("OpenVINOExecutionProvider", "openvino", "onnxruntime-openvino"),
 }
+
+# The free axis of the tensors of every bundle.
+_BATCH = "batch"
+
+_MODEL = "model.onnx"
 
 _LEVELS = {"all": "ORT_ENABLE_ALL", "extended": "ORT_ENABLE_EXTENDED", "basic": "ORT_ENABLE_BASIC"}
 
@@ -102,25 +108,71 @@ class _OnnxRuntimeTarget(Target):
         """Options of the provider."""
         return {}
 
+    def tiles(self, bundle: Bundle) -> int | None:
+        """Tiles to fix the free batch of a graph to when it is opened; None leaves it free."""
+        return None
+
     def open(self, bundle: Bundle, stored: StoredEngine | None, precision: str, threads: int | None) -> Engine:
         graph = stored.files[0] if stored else bundle.asset(graph_of(bundle, precision))
         return OnnxRuntimeEngine(bundle, threads, target=self, graph=graph, stored=stored, precision=precision)
 
 
 class CpuTarget(_OnnxRuntimeTarget):
-    """The CPU provider; what is built is the graph as ONNX Runtime has optimised it for this processor."""
+    """The CPU provider; what is built is the graph as ONNX Runtime has optimised it for this processor.
+
+    It merges products with their biases, and picks layouts, only where every shape is known: tiles come in a number
+    that is fixed, which is measured where an engine is built.
+    """
 
     options = (Option("optimisation", "How far the graph is rewritten.", "all", tuple(_LEVELS)),)
 
+    def tiles(self, bundle: Bundle) -> int | None:
+        # Samples come by the dozen, in numbers that differ from call to call; tiles one by one.
+        return 1 if usual_batch(bundle) == 1 else None
+
     def compile(self, job: Job) -> Compiled:
+        job.say("optimising the graph")
+        stated = job.batch if self.tiles(job.bundle) else None
+        best = self._optimised(job, stated)
+        if stated == 1 and fixed_batch(job.bundle) is None:
+            best.call()
+            best = grown(best, lambda tiles: self._measured(job, tiles))
+        best.path.rename(job.folder / _MODEL)
+        for other in job.folder.glob("*-tiles.onnx"):
+            other.unlink()
+        return Compiled((_MODEL,))
+
+    def _measured(self, job: Job, tiles: int) -> _Optimised:
+        job.say(f"measuring {tiles} tiles at once")
+        return self._optimised(job, tiles)
+
+    def _optimised(self, job: Job, tiles: int | None) -> _Optimised:
         import onnxruntime as ort
 
-        job.say("optimising the graph")
-        options = session_options(None)
+        path = job.folder / f"{tiles or 'any'}-tiles.onnx"
+        options = session_options(None, tiles)
         options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, _LEVELS[job.options["optimisation"]])
-        options.optimized_model_filepath = str(job.folder / "model.onnx")
-        _session(job.graph, options, self.provider.name, {})
-        return Compiled(("model.onnx",))
+        options.optimized_model_filepath = str(path)
+        return _Optimised(tiles or 1, path, _session(job.graph, options, self.provider.name, {}))
+
+
+@dataclass(frozen=True)
+class _Optimised:
+    """A graph for a number of tiles, open."""
+
+    tiles: int
+    path: Path
+    session: Any
+
+    @property
+    def at_once(self) -> int:
+        """Tiles of a call."""
+        return self.tiles
+
+    def call(self) -> None:
+        """One call."""
+        feed = {i.name: np.full(i.shape, 0.1, np.float32) for i in self.session.get_inputs()}
+        self.session.run(None, feed)
 
 
 class CudaTarget(_OnnxRuntimeTarget):
@@ -211,7 +263,7 @@ class OnnxRuntimeEngine(Engine):
     def open_impl(self, bundle: Bundle, threads: int | None) -> None:
         import onnxruntime as ort
 
-        options = session_options(threads)
+        options = session_options(threads, self._target.tiles(bundle) if self._stored is None else None)
         if self._stored is not None:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
             self.preferred_batch = self._stored.key.batch
@@ -225,7 +277,8 @@ class OnnxRuntimeEngine(Engine):
                 fix="Look at its log for the library that is missing, or take --engine onnxruntime-cpu",
             )
         batch = self._session.get_inputs()[0].shape[0]
-        self.fixed_batch = batch if isinstance(batch, int) else None
+        if isinstance(batch, int):
+            self.fixed_batch = self.preferred_batch = batch
 
     def infer_impl(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         names = [output.name for output in self._session.get_outputs()]
@@ -272,14 +325,16 @@ def version() -> str:
     return stated[1] if stated else package_version(*_PACKAGES)
 
 
-def session_options(threads: int | None) -> Any:
-    """Options that every session has."""
+def session_options(threads: int | None, tiles: int | None = None) -> Any:
+    """Options that every session has; a free batch is fixed to so many tiles."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.log_severity_level = 3
     if threads:
         options.intra_op_num_threads = threads
+    if tiles:
+        options.add_free_dimension_override_by_name(_BATCH, tiles)
     return options
 
 

@@ -2,7 +2,8 @@
 """How many tiles OpenVINO is given at once on a CPU: measured while an engine is built.
 
 There are two ways to give it more than one. Streams compute different tiles side by side, each on some of the cores:
-no core waits for another within a layer. Tiles of a batch go through a layer together: its weights are read once.
+no core waits for another within a layer. Tiles of a batch go through a layer together
+(:mod:`~stf_infer.engines.growing`).
 """
 
 from __future__ import annotations
@@ -14,14 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from . import turns
-
-# What is tried must be this much better than what stands to be taken: less is noise, and each has memory of its own.
-_WORTH = 0.97
-
-# A batch is tried up to this many tiles, and only where a call takes less than so many seconds: what takes longer does
-# enough with its weights once they are read.
-_MOST_TILES, _SHORT = 8, 0.15
+from .growing import better, grown
 
 Compile = Callable[[int], bytes]  # a number of tiles to the blob that takes them
 Config = Callable[[int], Mapping[str, Any]]  # a number of streams to what OpenVINO is told
@@ -47,6 +41,11 @@ class Setting:
     def __post_init__(self) -> None:
         self._requests = [self.model.create_infer_request() for _ in range(self.streams)]
         self._feed = {p.any_name: np.full(tuple(p.shape), 0.1, p.element_type.to_dtype()) for p in self.model.inputs}
+
+    @property
+    def at_once(self) -> int:
+        """Tiles of a call."""
+        return self.tiles * self.streams
 
     def call(self) -> None:
         """A batch on every stream."""
@@ -80,19 +79,9 @@ def fastest(
     best.call()
     for streams in stream_counts(cores)[1:]:
         best = better(best, made(tiles, streams, best.blob))
-    while grow and best.tiles < _MOST_TILES and turns.least_seconds(best.call) < _SHORT:
-        more = made(2 * best.tiles, best.streams, compile_for(2 * best.tiles))
-        if better(best, more) is best:
-            break
-        best = more
-    return best
-
-
-def better(best: Setting, other: Setting) -> Setting:
-    """The other one, if it takes that much less time for a tile."""
-    other.call()
-    each = turns.ratio(best.call, other.call) * best.tiles * best.streams / (other.tiles * other.streams)
-    return other if each < _WORTH else best
+    if not grow:
+        return best
+    return grown(best, lambda tiles: made(tiles, best.streams, compile_for(tiles)))
 
 
 def stream_counts(available: int) -> list[int]:

@@ -5,7 +5,7 @@ What is general is left to the passes that torch's own exporter brings along (on
 ONNX project): functions inlined, constants worked out, equal subexpressions and equal weights kept once, batch
 normalisation taken into convolutions. What they leave is done here, by small rewrites that look at one node and its
 neighbours (:mod:`~stf_export.lower.slices`, :mod:`~stf_export.lower.views`, :mod:`~stf_export.lower.transposes`,
-:mod:`~stf_export.lower.sizes`, :mod:`~stf_export.lower.constants`), and, last, by
+:mod:`~stf_export.lower.sizes`, :mod:`~stf_export.lower.constants`, :mod:`~stf_export.lower.activations`), and, last, by
 :mod:`~stf_export.lower.doublings`. Each keeps what the graph computes, bit by bit
 unless it says otherwise. No value of an input is looked at: only constants, and shapes that the tile fixes.
 
@@ -24,11 +24,11 @@ from onnxscript.optimizer import fold_constants
 from onnxscript.rewriter import RewritePass
 from onnxscript.rewriter.rules import common as rules
 
-from . import constants, doublings, sizes, slices, transposes, views, weights
+from . import activations, constants, doublings, sizes, slices, transposes, views, weights
 from .graph import Rewrite, apply
 
 _OWN: dict[str, list[Rewrite]] = {}
-for _module in (slices, views, transposes, sizes, constants, weights):
+for _module in (slices, views, transposes, sizes, constants, weights, activations):
     for _operator, _rewrites in _module.REWRITES.items():
         _OWN.setdefault(_operator, []).extend(_rewrites)
 

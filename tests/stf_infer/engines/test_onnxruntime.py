@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from stf_infer import golden
-from stf_infer.engines import build, machine, open_engine
+from stf_infer.engines import build, growing, machine, open_engine
 from stf_infer.engines import onnxruntime as backend
 from stf_infer.errors import EngineError, EngineUnavailableError
 
@@ -107,8 +107,44 @@ def test_an_engine_that_was_built_is_not_optimised_again(blur, monkeypatch):
     assert levels == [onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL]
 
 
+def test_a_graph_is_opened_for_one_tile_and_takes_any_number(blur):
+    rng = np.random.default_rng(0)
+    with open_engine(blur, "onnxruntime-cpu") as engine:
+        assert (engine.fixed_batch, engine.preferred_batch, engine.max_batch) == (1, 1, None)
+        given = {i.tensor: rng.random((3, *engine.spec.tensor_shape(i)), np.float32) for i in engine.spec.inputs}
+        together = engine.infer(given)["fine_t2"]
+        for k in range(3):
+            alone = engine.infer({name: array[k : k + 1] for name, array in given.items()})
+            np.testing.assert_array_equal(together[k : k + 1], alone["fine_t2"])
+
+
+@pytest.mark.parametrize(("faster_up_to", "call", "taken"), [(1, 0.01, 1), (4, 0.01, 4), (64, 0.01, 8), (64, 0.2, 1)])
+def test_tiles_of_a_call_are_as_many_as_are_measured_to_be_fastest(blur, monkeypatch, faster_up_to, call, taken):
+    def each(setting):
+        return 1.0 if setting.at_once <= faster_up_to else setting.at_once
+
+    monkeypatch.setattr(growing.turns, "ratio", lambda one, two: each(two.__self__) / each(one.__self__))
+    monkeypatch.setattr(growing.turns, "least_seconds", lambda _: call)
+    said = []
+    report = build(blur, "onnxruntime-cpu", apart=False, progress=said.append)
+    assert report.batch == 1
+    assert [path.name for path in report.path.parent.iterdir() if path.suffix == ".onnx"] == ["model.onnx"]
+    assert ("measuring 2 tiles at once" in said) == (call < 0.1)
+    with open_engine(blur, "onnxruntime-cpu") as engine:
+        assert engine.preferred_batch == engine.fixed_batch == taken
+        assert golden.compare(blur, engine).relative < 1e-6
+
+
+def test_a_number_of_tiles_that_is_stated_is_kept(blur, monkeypatch):
+    monkeypatch.setattr(growing.turns, "least_seconds", lambda _: pytest.fail("measured"))
+    build(blur, "onnxruntime-cpu", tile_batch=3, apart=False)
+    with open_engine(blur, "onnxruntime-cpu") as engine:
+        assert engine.preferred_batch == engine.fixed_batch == 3
+
+
 def test_tensors_are_bound_to_the_device_and_keep_their_place(blur, monkeypatch):
     """The way of the GPU providers, with the memory of the CPU in place of theirs."""
+    monkeypatch.setattr(backend.CpuTarget, "tiles", lambda self, bundle: None)
     with open_engine(blur, "onnxruntime-cpu") as plain, open_engine(blur, "onnxruntime-cpu") as bound:
         monkeypatch.setattr(bound._session, "run", lambda *_: pytest.fail("not bound"))
         rng = np.random.default_rng(0)

@@ -15,7 +15,7 @@ import pytest
 
 from stf_infer import golden
 from stf_infer.bundle import Bundle
-from stf_infer.engines import build, machine, open_engine
+from stf_infer.engines import build, growing, machine, open_engine
 from stf_infer.engines import openvino as backend
 from stf_infer.engines import openvino_tuning as tuning
 from stf_infer.errors import EngineError
@@ -153,8 +153,8 @@ def times(monkeypatch):
             return seconds.get(tried[-1], 1e9) * setting.tiles * setting.streams
 
         tried = []
-        monkeypatch.setattr(tuning.turns, "ratio", lambda one, two: each(two.__self__) / each(one.__self__))
-        monkeypatch.setattr(tuning.turns, "least_seconds", lambda _: call)
+        monkeypatch.setattr(growing.turns, "ratio", lambda one, two: each(two.__self__) / each(one.__self__))
+        monkeypatch.setattr(growing.turns, "least_seconds", lambda _: call)
         return tried
 
     return do
@@ -221,7 +221,7 @@ def test_a_hint_measures_nothing(blur, monkeypatch, hint):
 
 
 def test_they_are_really_timed(blur, monkeypatch):
-    monkeypatch.setattr(tuning.turns, "_MOST", 3)
+    monkeypatch.setattr(growing.turns, "_MOST", 3)
     said = []
     build(blur, "openvino-cpu", progress=said.append, apart=False)
     assert "measuring 1 tile at once" in said
