@@ -7,7 +7,7 @@ A strip of rows of a wide scene is cut into tiles, tiles are added to rows of su
 in a run. memcpy (`numpy.copyto`) moves as many bytes, counting what is read and what is written. All are timed in
 turns; a share is the median of those of each turn.
 
-Figures go to ``benchmarks/results/core-CPU.json``. With ``--check`` the exit code is 1 where a share is below its
+Figures go to ``benchmarks/results/core-MACHINE.json``. With ``--check`` the exit code is 1 where a share is below its
 target.
 """
 
@@ -16,20 +16,18 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
-import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _results import write_results
 from _rounds import take_turns
 
 import stf_infer
 from stf_infer import _core
 from stf_infer.engines import machine
 
-RESULTS = Path(__file__).parent / "results"
 SHARE = 0.6
 DTYPES = ("uint8", "int16", "uint16", "float32")
 
@@ -141,9 +139,7 @@ def main() -> int:
         "operations": measure(args.bands, args.tile, args.rounds),
     }
     if not args.no_results:
-        RESULTS.mkdir(exist_ok=True)
-        name = re.sub(r"[^a-z0-9]+", "-", cpu.name.lower()).strip("-")
-        (RESULTS / f"core-{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
+        write_results("core", figures)
     if args.json:
         print(json.dumps(figures))
     else:

@@ -17,7 +17,7 @@ is that of :mod:`stf_infer.accuracy` against fp32: on tiles of real scenes where
 on procedural ones. Weights are random. Tiles are 256 pixels, but for STFDiff (64, to keep a turn short) and StfMLP (40,
 as published).
 
-Bundles and graphs are kept in ``--folder``; the figures go to ``benchmarks/results/engine-speed-CPU.json``. With
+Bundles and graphs are kept in ``--folder``; the figures go to ``benchmarks/results/engine-speed-MACHINE.json``. With
 ``--check`` the exit code is 1 where a target is missed.
 """
 
@@ -29,7 +29,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -42,6 +41,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from _plain import NETWORKS, Network
+from _results import write_results
 from _rounds import Call, Turns, take_turns
 
 import stf_infer
@@ -57,8 +57,6 @@ from stf_infer.golden import golden_noise
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from shared_scenes import real_scene
-
-RESULTS = Path(__file__).parent / "results"
 
 # Targets: over ONNX Runtime fp32 where the processor has AMX, by kind; over plain OpenVINO; at least.
 OVER_ORT = {"convolutional": 7.0, "other": 5.0}
@@ -315,9 +313,7 @@ def main() -> int:
         if "edcstfn" in args.network:
             figures["first_result"] = first_result(NETWORKS["edcstfn"].bundle(folder).path)
     if not args.no_results:
-        RESULTS.mkdir(exist_ok=True)
-        cpu = re.sub(r"[^a-z0-9]+", "-", machine.cpu().name.lower()).strip("-")
-        (RESULTS / f"engine-speed-{cpu}.json").write_text(json.dumps(figures, indent=1) + "\n")
+        write_results("engine-speed", figures)
     print(json.dumps(figures) if args.json else table(figures))
     return int(args.check and bool(missed(figures)))
 

@@ -17,7 +17,7 @@ RMSE, NRMSE, MAE, PSNR, CC, R2, bias, ERGAS) and with SAM too. Extra memory is V
 process of its own. Instruction counts of the hot loops are callgrind's, where valgrind is installed; it has no AVX-512,
 so they are of narrower vectors.
 
-Figures go to ``benchmarks/results/metrics-CPU.json``. With ``--check`` the exit code is 1 where a target is missed.
+Figures go to ``benchmarks/results/metrics-MACHINE.json``. With ``--check`` the exit code is 1 where a target is missed.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from typing import Any
 
 import numpy as np
 from _metrics_peers import PEERS
+from _results import write_results
 from _rounds import Turns, take_turns
 
 import stf_infer
 from stf_infer import _core, metrics
 from stf_infer.engines import machine
 
-RESULTS = Path(__file__).parent / "results"
 FASTER, SHARE_OF_BANDWIDTH, EXTRA_MB = 40.0, 0.6, 64.0
 SMALL = 1000  # side of the image on which the fastest of each group is found
 BINS = (-0.5, 0.5, 100)
@@ -285,9 +285,7 @@ def main() -> int:
         "instructions": None if args.no_counts else instructions(args.bands),
     }
     if not args.no_results:
-        RESULTS.mkdir(exist_ok=True)
-        cpu = re.sub(r"[^a-z0-9]+", "-", machine.cpu().name.lower()).strip("-")
-        (RESULTS / f"metrics-{cpu}.json").write_text(json.dumps(figures, indent=1) + "\n")
+        write_results("metrics", figures)
     print(json.dumps(figures) if args.json else table(figures))
     return int(args.check and bool(missed(figures)))
 
