@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(threads)
         const bool wanted = valid == nullptr || valid[pixel] != 0, finite = std::isfinite(sum);
         lost = wanted && !finite;
         stored[channel * pixels + pixel] =
-            finalised<T>(sum, wanted, finite, scale[channel], offset[channel], low, high, nodata);
+            static_cast<T>(storing(scale[channel], offset[channel], low, high, nodata)(sum, wanted, finite));
     }
     const int total = __syncthreads_count(lost);
     if (threadIdx.x == 0 && total > 0) atomicAdd(not_finite, static_cast<unsigned long long>(total));

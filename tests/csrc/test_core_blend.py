@@ -120,6 +120,27 @@ def test_integers_are_rounded_to_even_and_floats_are_not():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
+def test_every_integer_and_every_half_between_two(dtype):
+    limits = np.iinfo(dtype)
+    halves = np.arange(2 * limits.min - 5, 2 * limits.max + 6, dtype=np.float32) / 2
+    near = [np.nextafter(halves, np.float32(side)) for side in (-1e9, 1e9)]
+    for sums in (halves, *near):
+        stored, _ = finalise(sums[None, None], dtype, 7)
+        wanted = np.clip(np.rint(sums.astype(np.float64)), limits.min, limits.max)
+        np.testing.assert_array_equal(stored[0, 0], np.where(wanted == 7, 8, wanted).astype(dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
+@pytest.mark.parametrize("limits", [(-1e9, 1e9), (-np.inf, np.inf), (np.nan, np.nan), (1e9, 2e9), (-2e9, -1e9)])
+def test_limits_beyond_the_range_of_a_type(dtype, limits):
+    """They limit to what the type holds; a limit that is no number limits nothing."""
+    least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+    stored, _ = finalise([[-np.float32(3e38), 5, 3e38]], dtype, 7, limits=limits)
+    wanted = [most] * 3 if limits[0] == 1e9 else [least] * 3 if limits[1] == -1e9 else [least, 5, most]
+    assert stored[0, 0].tolist() == wanted
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
 def test_integers_saturate(dtype):
     limits = np.iinfo(dtype)
     stored, bad = finalise([[-1e9, 1e9]], dtype, 7)
