@@ -212,6 +212,8 @@ class SceneFacts(_Frozen):
     Attributes:
         name: Unique in the file.
         inputs: Role to path; likewise ``truth``: as given, or relative to the folder of the JSON file.
+        stated: Role (or ``truth``) to what was stated about its raster, by the names of :class:`~stf_infer.Raster`:
+            ``bands scale offset nodata names``; nothing where the raster says all itself.
         height: Fine pixels; likewise ``width``.
         bands: Names, in the order of the output.
         ratio: Coarse pixel over fine pixel.
@@ -225,6 +227,7 @@ class SceneFacts(_Frozen):
     name: str
     inputs: dict[str, str]
     truth: str | None = None
+    stated: dict[str, dict[str, Any]] = {}
     height: int
     width: int
     bands: tuple[str, ...]
