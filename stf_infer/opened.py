@@ -67,6 +67,16 @@ class OpenBundle:
         name = f"{made['engine']} {made.get('version', '')}".strip()
         return {"engine": name, "precision": made["precision"], **({"engine_choice": choice} if choice else {})}
 
+    def take(self, engine: Engine) -> None:
+        """Use an engine that somebody has opened for this bundle; it is closed with the model.
+
+        Raises:
+            UsageError: Another one is open.
+        """
+        if self._engine is not None:
+            raise UsageError("The model has an open engine", got=self._engine.name, fix="Close it first")
+        self._engine = engine
+
     def close(self) -> None:
         """Free the engine."""
         if self._engine is not None:

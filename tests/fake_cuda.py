@@ -74,13 +74,28 @@ class FakeCuda(types.ModuleType):
                 for step in work:
                     step()
 
+        class Event:
+            """Notes the device's clock, in milliseconds, when the stream comes to it."""
+
+            at: float | None = None
+
+            def record(self, stream: Any) -> None:
+                cuda.need_context()
+                stream.work.append(lambda: setattr(self, "at", cuda.clock))
+
+            def time_till(self, other: Any) -> float:
+                assert self.at is not None
+                assert other.at is not None, "the stream has not come to the event"
+                return other.at - self.at
+
         class Allocation(int):
             def free(self) -> None:
                 cuda.need_context()
                 del cuda.memory[int(self)]
 
         self.streams: dict[int, Any] = {}
-        self.Device, self.Stream, self._Allocation = Device, Stream, Allocation
+        self.clock = 0.0  # a kernel takes as many milliseconds as it has tiles, a copy takes 100
+        self.Device, self.Stream, self.Event, self._Allocation = Device, Stream, Event, Allocation
 
     def need_context(self) -> None:
         assert self.stack, "no context is current"
@@ -107,11 +122,16 @@ class FakeCuda(types.ModuleType):
         assert array.flags.c_contiguous
         raw = self.memory[int(to)]
         stream.work.append(lambda: raw.__setitem__(slice(0, array.nbytes), array.reshape(-1).view(np.uint8)))
+        stream.work.append(lambda: self.pass_time(100))
 
     def memcpy_dtoh_async(self, array: np.ndarray, source: int, stream: Any) -> None:
         self.need_context()
         raw = self.memory[int(source)]
         stream.work.append(lambda: array.reshape(-1).view(np.uint8).__setitem__(slice(None), raw[: array.nbytes]))
+        stream.work.append(lambda: self.pass_time(100))
+
+    def pass_time(self, milliseconds: float) -> None:
+        self.clock += milliseconds
 
 
 def plan_of(tensors: dict[str, Any], **more: Any) -> bytes:
@@ -224,6 +244,7 @@ class FakeTrt(types.ModuleType):
                         arrays[name] = raw[:size].view(kind).reshape(full)
                 result = np.ascontiguousarray(function(**arrays), np.float32)
                 (out,) = (name for name, t in self.engine.tensors.items() if t[0] == "output")
+                cuda.pass_time(len(result))
                 cuda.memory[self.addresses[out]][: result.nbytes] = result.reshape(-1).view(np.uint8)
 
         class Refitter:

@@ -278,6 +278,7 @@ class Result(_Frozen):
         machine: What it ran on.
         scenes: What was fused.
         rows: What was found.
+        unavailable: Engines that are known and were not measured, and why: not installed, no device, nothing built.
     """
 
     schema_version: Literal[1] = SCHEMA
@@ -289,6 +290,7 @@ class Result(_Frozen):
     machine: Machine
     scenes: tuple[SceneFacts, ...]
     rows: tuple[Row, ...]
+    unavailable: dict[str, str] = {}
 
 
 def read(path: str | Path) -> Result:

@@ -95,6 +95,8 @@ class Engine(ABC):
     preferred_batch: int = 1  # tiles in a call that suit it best
     remedy: str = ""  # how a batch that is too large is made possible
     choice: str = ""  # why this engine was taken, for logs and results
+    has_device_clock: bool = False  # whether a device says by itself how long it computed
+    _device_log: list[float] | None = None
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         self.spec = bundle.spec
@@ -158,6 +160,14 @@ class Engine(ABC):
     def trial(self, inputs: Mapping[str, np.ndarray]) -> None:
         """One call for the sake of its time and memory; a loop on the host does one of its steps."""
         self.infer(inputs)
+
+    def log_device_time(self, log: list[float] | None) -> None:
+        """Write down what the device itself says of every call from now on; does nothing where it has no clock.
+
+        Args:
+            log: Gets the seconds of the network alone, without copies, one number a call of its graph; None ends it.
+        """
+        self._device_log = log
 
     def infer_tiles(
         self, inputs: Mapping[str, np.ndarray], tiles: int, noise: Noise | None = None

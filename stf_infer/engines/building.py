@@ -15,7 +15,7 @@ from ..bundle import Asset, Bundle
 from ..errors import BundleError, EngineError, EngineUnavailableError, UsageError
 from . import registry, store
 from .host_loop import is_looped
-from .isolation import as_stf_error, compile_apart
+from .isolation import Errand, run_apart
 from .key import EngineKey, fixed_batch, graph_of, usual_batch
 from .machine import peak_memory
 from .proving import prove
@@ -223,7 +223,7 @@ def _build(
             "budget": str(wish.budget),
             "folder": str(folder.resolve()),
         }
-        done = (compile_apart if apart else compile_here)(request, progress)
+        done = run_apart(_errand(target.name, folder), request, progress) if apart else compile_here(request, progress)
         seconds = round(time.perf_counter() - began, 2)
         compiled = Compiled(tuple(done["files"]), done["settings"])
         built = {"by": _version(), "at": _now(), "seconds": seconds, "peak_bytes": done["peak_bytes"]}
@@ -231,6 +231,17 @@ def _build(
         found = {name: done[name] for name in ("proof", "accuracy")}
         stored = store.add(bundle, target.name, key, compiled, folder, **found, built=built)
     return _report(stored, time.perf_counter() - began)
+
+
+def _errand(target: str, folder: Path) -> Errand:
+    """How building is spoken of, and where the compiler works."""
+    return Errand(
+        function=f"{__name__}:compile_here",
+        doing=f"Building {target}",
+        smaller="Build with a smaller --tile-batch, or where there is more memory; the bundle is as it was",
+        folder=str(folder.resolve()),
+        aftermath="; the bundle is as it was",
+    )
 
 
 def compile_here(request: Mapping[str, Any], say: Say) -> dict[str, Any]:
@@ -258,7 +269,7 @@ def compile_here(request: Mapping[str, Any], say: Say) -> dict[str, Any]:
         compiled = target.compile(job)
         proof, found = prove(bundle, target, job, compiled, request["tolerance"], Budget.parse(request["budget"]))
     except Exception as error:
-        raise as_stf_error(error, target.name) from error
+        raise _errand(target.name, folder).as_error(error) from error
     return {
         "files": list(compiled.files),
         "settings": compiled.settings,

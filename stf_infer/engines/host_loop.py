@@ -81,6 +81,11 @@ class HostLoop(Engine):
             self._step.preferred_batch,
             self._step.max_batch,
         )
+        self.has_device_clock = self._step.has_device_clock
+
+    def log_device_time(self, log: list[float] | None) -> None:
+        for engine in filter(None, (self._step, self._encoder)):
+            engine.log_device_time(log)
 
     def trial(self, inputs: Mapping[str, np.ndarray]) -> None:
         tiles = inputs[self._start].shape[0]

@@ -115,7 +115,7 @@ def open_engine(
     """
     if rebuild not in get_args(RebuildHere):
         raise UsageError("There is no such way to rebuild", got=rebuild, allowed=", ".join(get_args(RebuildHere)))
-    targets = [_usable(name)] if name is not None else _all_usable()
+    targets = [usable(name)] if name is not None else all_usable()
     if name is not None and precision is not None:
         targets[0][0].check_precision(precision)
     found: list[Candidate] = []
@@ -161,7 +161,12 @@ def _proven(bundle: Bundle, found: list[Candidate]) -> list[Candidate]:
     return proven or found
 
 
-def _usable(name: str) -> tuple[Target, EngineInfo]:
+def usable(name: str) -> tuple[Target, EngineInfo]:
+    """A target by its name, and how it stands here.
+
+    Raises:
+        EngineUnavailableError: It is unknown, or cannot be used here.
+    """
     target = registry.target(name)
     info = target.probe()
     if not info.usable:
@@ -171,13 +176,18 @@ def _usable(name: str) -> tuple[Target, EngineInfo]:
     return target, info
 
 
-def _all_usable() -> list[tuple[Target, EngineInfo]]:
+def all_usable() -> list[tuple[Target, EngineInfo]]:
+    """Every target that can be used here, in order of preference.
+
+    Raises:
+        EngineUnavailableError: There is none.
+    """
     listed = registry.available()
-    usable = [(registry.target(info.name), info) for info in listed if info.usable]
-    if not usable:
+    found = [(registry.target(info.name), info) for info in listed if info.usable]
+    if not found:
         extras = " or ".join(dict.fromkeys(filter(None, map(registry.install, listed))))
         raise EngineUnavailableError("No inference engine is installed", fix=extras or None)
-    return usable
+    return found
 
 
 def candidates(

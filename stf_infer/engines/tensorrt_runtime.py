@@ -90,6 +90,8 @@ def _told(tensors: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> str:
 class TensorRtEngine(Engine):
     """A plan on the GPU, with memory for its largest batch. One thread at a time."""
 
+    has_device_clock = True
+
     def __init__(self, bundle: Bundle, threads: int | None, *, target: _PlanTarget, stored: StoredEngine) -> None:
         self.name, self._target, self._stored = target.name, target, stored
         super().__init__(bundle, threads)
@@ -205,18 +207,30 @@ class TensorRtEngine(Engine):
                     if one.free and not self._execution.set_input_shape(one.name, part.shape):
                         raise EngineError(f"The engine refuses the shape of {one.name}", got=part.shape)
                     cuda.memcpy_htod_async(self._memory[one.name], part, self._stream)
+                began = self._mark()
                 if not self._execution.execute_async_v3(self._stream.handle):
                     raise EngineError(
                         f"{self._target.title} failed on a batch", got="; ".join(self._log.errors) or None
                     )
+                ended = self._mark()
                 outputs = [one for one in self._bindings if not one.is_input]
                 for one in outputs:
                     cuda.memcpy_dtoh_async(self._host[one.name][:tiles], self._memory[one.name], self._stream)
                 self._stream.synchronize()
+                if self._device_log is not None:
+                    self._device_log.append(began.time_till(ended) / 1e3)  # CUDA says milliseconds
             except cuda.Error as error:
                 raise EngineError(f"{self._target.title} failed on a batch", got=error) from error
             # Copied: the pinned memory is overwritten by the next batch.
             return {one.name: self._host[one.name][:tiles].copy() for one in outputs}
+
+    def _mark(self) -> Any:
+        """An event in the stream, after what has been put there; None where nobody asks for the device's time."""
+        if self._device_log is None:
+            return None
+        event = self._cuda.Event()
+        event.record(self._stream)
+        return event
 
     def close_impl(self) -> None:
         with self._current():

@@ -194,7 +194,7 @@ def test_engines_of_targets_that_are_not_here_are_left(bundle, monkeypatch, capl
         ("memory", EngineError, r"Building toy ran out of memory. Build with a smaller --tile-batch"),
         ("wrong", CheckFailedError, r"toy in fp32 does not compute what the network computes.*Allowed: 0.0001"),
         ("killed", EngineError, r"killed by the system: it ran out of memory, or.*Got: signal 9.*smaller --tile-batch"),
-        ("crash", EngineError, r"compiler of toy crashed; the bundle is as it was. Got: signal 6"),
+        ("crash", EngineError, r"Building toy crashed; the bundle is as it was. Got: signal 6"),
     ],
 )
 def test_a_failure_leaves_the_bundle_as_it_was(bundle, snapshot, how, error, says, apart):

@@ -118,7 +118,7 @@ def test_a_rebuild_that_is_not_accurate_enough_makes_way(bundle, monkeypatch, ca
     make(bundle, precision="bf16", options={"off": 2})
     monkeypatch.setenv("TOY_DEVICE", "slide rule")
     monkeypatch.setattr(ToyTarget, "_off", staticmethod(lambda job: {"off": 0.02}))
-    monkeypatch.setattr(building, "compile_apart", building.compile_here)
+    monkeypatch.setattr(building, "run_apart", lambda errand, request, say: building.compile_here(request, say))
     with open_engine(bundle, rebuild="auto") as engine:
         assert engine.name == "toy-open"
     assert "farther from fp32 than its budget allows" in caplog.text

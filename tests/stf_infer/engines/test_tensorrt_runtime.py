@@ -73,6 +73,21 @@ def tiles(number, seed=0):
 # Running -------------------------------------------------------------------------------------------------------------
 
 
+def test_the_device_says_how_long_it_computed_without_copies_where_somebody_asks(bundle, gpu):
+    gpu()
+    put(bundle, plan_of(TENSORS))
+    log = []
+    with open_engine(bundle, "tensorrt-sm87") as engine:
+        assert engine.has_device_clock
+        engine.infer(tiles(3))
+        engine.log_device_time(log)
+        engine.infer(tiles(3))
+        engine.infer(tiles(1))
+        engine.log_device_time(None)
+        engine.infer(tiles(2))
+    assert log == pytest.approx([0.003, 0.001])
+
+
 @pytest.mark.parametrize("rtx", [False, True])
 def test_any_number_of_tiles_up_to_the_profile(bundle, gpu, rtx):
     cuda, _ = gpu(rtx=rtx)
