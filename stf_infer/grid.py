@@ -266,6 +266,11 @@ class TilePlan:
             return self.y.cores[iy][1]
         return min(self.y.origins[iy + 1], self.y.length)
 
+    @staticmethod
+    def rows_of_batch(tiles: int, columns: int) -> int:
+        """How many rows of tiles a batch of so many tiles touches at most, of so many tiles each."""
+        return 1 + -(-(tiles - 1) // columns)
+
     @property
     def overlap_cost(self) -> float:
         """Pixels that the network computes over pixels of the scene: 1.0 would be no overlap and no padding."""

@@ -3,19 +3,73 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from . import _core
-from .grid import Tile, TilePlan
+from .grid import Tile, TilePlan, Window
+from .seam import SeamMeter
+
+if TYPE_CHECKING:
+    from .spec import OutputSpec
+    from .storage import Storage
+
+
+@dataclass(frozen=True)
+class FinishedRows:
+    """Rows of the area that can be written.
+
+    Attributes:
+        first: Scene row that they begin at.
+        stored: ``(bands, rows, W)`` in the storage's numbers; to be taken before more rows are finished.
+        valid_pixels: How many pixels are valid in all inputs.
+        not_finite: How many values of those the network gave as NaN or infinite.
+    """
+
+    first: int
+    stored: np.ndarray
+    valid_pixels: int
+    not_finite: int
+
+    @property
+    def stop(self) -> int:
+        """One past the last scene row."""
+        return self.first + self.stored.shape[1]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What rows are finished for.
+
+    Attributes:
+        plan: The tile plan.
+        area: Window of the scene that is still to be written.
+        output: What the network gives.
+        storage: How it is stored.
+    """
+
+    plan: TilePlan
+    area: Window
+    output: OutputSpec
+    storage: Storage
 
 
 class OpenRows:
-    """Rows of the scene that tiles are still being added to."""
+    """Rows of the scene that tiles are still being added to.
 
-    def __init__(self, plan: TilePlan, channels: int) -> None:
-        self._plan, self._channels = plan, channels
-        self._sums: np.ndarray = np.zeros((channels, 0, plan.scene.width), np.float32)
-        self._valid: np.ndarray = np.zeros((0, plan.scene.width), np.uint8)
+    Args:
+        result: What they are for.
+        seam: Told of the finished rows.
+    """
+
+    def __init__(self, result: Result, seam: SeamMeter) -> None:
+        self._result, self._seam = result, seam
+        self._plan, self._bands = result.plan, len(result.output.bands)
+        width = self._plan.scene.width
+        self._sums: np.ndarray = np.zeros((result.storage.samples * self._bands, 0, width), np.float32)
+        self._valid: np.ndarray = np.zeros((0, width), np.uint8)
         self._first: int | None = None
 
     @property
@@ -29,13 +83,14 @@ class OpenRows:
             self._first = first
         known = self.stop - first
         new = valid[max(known, 0) :]
-        zeros = np.zeros((self._channels, new.shape[0], new.shape[1]), np.float32)
+        zeros = np.zeros((len(self._sums), *new.shape), np.float32)
         self._sums = np.concatenate([self._sums, zeros], axis=1)
         self._valid = np.concatenate([self._valid, new])
 
-    def add(self, tile: Tile, values: np.ndarray, channel: int = 0) -> None:
-        """Add a tile's output (C, h, w) to the channels from ``channel`` with the weights of the plan."""
+    def add(self, tile: Tile, values: np.ndarray, sample: int = 0) -> None:
+        """Add a tile's output (C, h, w) to the sums of a sample with the weights of the plan."""
         assert self._first is not None
+        channel = sample * self._bands
         _core.blend(
             np.ascontiguousarray(values, np.float32),
             tile.read.y0,
@@ -46,7 +101,26 @@ class OpenRows:
             self._first,
         )
 
-    def take(self, stop: int) -> tuple[np.ndarray, np.ndarray, int]:
+    def finish(self, stop: int) -> list[FinishedRows]:
+        """Finalise the rows above ``stop`` and let go of them: those of the area, if there are any."""
+        sums, valid, first = self._take(stop)
+        area, storage = self._result.area, self._result.storage
+        begin, end = max(area.y0, first), min(area.y1, first + len(valid))
+        if end <= begin:
+            return []
+        # Outside of the area lie tiles that were not run.
+        wanted = slice(begin - first, end - first), slice(area.x0, area.x1)
+        sums, valid = np.ascontiguousarray(sums[(slice(None), *wanted)]), np.ascontiguousarray(valid[wanted])
+        samples = sums.reshape(storage.samples, -1, *sums.shape[1:])
+        self._seam.feed(sums if len(samples) == 1 else samples.mean(axis=0), valid, begin, area.x0)
+        stored, not_finite = storage.finalise(sums, valid, self._result.output)
+        return [FinishedRows(begin, stored, int(np.count_nonzero(valid)), not_finite)]
+
+    def rest(self) -> list[FinishedRows]:
+        """Finished rows that have not been handed out."""
+        return []
+
+    def _take(self, stop: int) -> tuple[np.ndarray, np.ndarray, int]:
         """Sums, valid and first row of the rows above ``stop``, which are then no longer held."""
         assert self._first is not None
         first, count = self._first, max(stop - self._first, 0)

@@ -16,7 +16,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,11 +27,12 @@ from .ensemble import Ensemble
 from .errors import EngineError, NodataError
 from .grid import Tile, Window
 from .noise import TileNoise
-from .open_rows import OpenRows
+from .open_rows import FinishedRows, OpenRows, Result
 from .profile import Profile, Stage
 from .scene import Scene
 from .seam import SeamMeter
 from .storage import Storage
+from .tiles import Tiles
 
 _log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ class _TileRow:
 class _Filling:
     """A batch that is being filled: arrays for all of its tiles, and those that it has."""
 
-    inputs: dict[str, np.ndarray]
+    inputs: dict[str, Any]
     tiles: list[Tile] = field(default_factory=list)
 
 
@@ -122,7 +123,7 @@ class _Filling:
 class _Batch:
     tiles: list[Tile]
     sample: int
-    inputs: dict[str, np.ndarray]
+    inputs: dict[str, Any]
     noise: TileNoise
 
 
@@ -130,7 +131,7 @@ class _Batch:
 class _Output:
     tiles: list[Tile]
     sample: int
-    output: np.ndarray
+    output: Any
 
 
 class Pipeline:
@@ -146,6 +147,7 @@ class Pipeline:
         ensemble: Which noise a network with noise inputs sees, and how many samples it draws.
         progress: Called with (pixels done, pixels in all) from the writer's thread.
         profile: Told what each thread does, and when.
+        tiles: What is done with tiles; None does it on the host.
     """
 
     def __init__(
@@ -160,12 +162,14 @@ class Pipeline:
         ensemble: Ensemble | None = None,
         progress: Progress | None = None,
         profile: Profile | None = None,
+        tiles: Tiles | None = None,
     ) -> None:
         self.scene, self.engine, self.writer, self.storage = scene, engine, writer, storage
         self.plan = scene.plan()
         self.area = area or Window(0, scene.shape.height, 0, scene.shape.width)
         self.tile_batch, self.ensemble, self.progress = tile_batch, ensemble or Ensemble(), progress
         self.spec = scene.spec
+        self.tiles = tiles or Tiles(scene, engine)
         self._stop = threading.Event()
         self._errors: list[BaseException] = []
         self.profile = profile or Profile(wanted=False)
@@ -174,6 +178,8 @@ class Pipeline:
         self._filling: _Filling | None = None
         self._valid_pixels = self._not_finite = self._skipped = 0
         self._seam = SeamMeter(self.plan)
+        wanted = replace(self.area, y0=self._first_wanted_row())
+        self._rows: OpenRows = self.tiles.open_rows(Result(self.plan, wanted, self.spec.output, storage), self._seam)
 
     def run(self) -> FusionResult:
         """Run everything; the writer is not finished by this.
@@ -190,9 +196,9 @@ class Pipeline:
         ]
         for thread in threads:
             thread.start()
-        engine_seconds, tiles = 0.0, 0
+        tiles = 0
         try:
-            engine_seconds, tiles = self._infer()
+            tiles = self._infer()
             for thread in threads:
                 thread.join()
         except Stopped:
@@ -214,7 +220,7 @@ class Pipeline:
             tiles=tiles,
             skipped_tiles=self._skipped,
             seconds=time.perf_counter() - began,
-            engine_seconds=engine_seconds,
+            engine_seconds=self.tiles.engine_seconds,
             seam_ratio=self._seam.ratio,
         )
 
@@ -288,9 +294,11 @@ class Pipeline:
         first, stop = max(origin, 0), min(origin + self.plan.y.size, self.scene.shape.height)
         valid = np.ones((stop - first, self.scene.shape.width), np.uint8)
         with self.profile.at_work("read") as span:
-            for reader in self.scene.readers.values():
+            for reader in self.tiles.readers.values():
                 span.bytes += reader.move_to((origin, origin + self.plan.y.size))
                 valid &= reader.valid(first, stop)
+        if self._filling and iy - self._filling.tiles[0].iy >= self.plan.rows_of_batch(self.tile_batch, len(columns)):
+            self._hand_on()  # or its rows would stay open for as long as tiles without a valid pixel follow
         complete = self._filling.tiles[0].iy if self._filling else iy
         self._batches.put(_TileRow(iy, first, valid, complete))
         for ix in columns:
@@ -308,9 +316,9 @@ class Pipeline:
     def _take(self, tile: Tile) -> None:
         """Gather a tile into the batch that is being filled: batches are full, whatever the tiles of a row are."""
         if self._filling is None:
-            self._filling = _Filling(self.scene.empty_batch(self.tile_batch))
+            self._filling = _Filling(self.tiles.empty_batch(self.tile_batch))
         with self.profile.at_work("gather") as span:
-            span.bytes = self.scene.gather_tile(tile, self._filling.inputs, len(self._filling.tiles))
+            span.bytes = self.tiles.gather(tile, self._filling.inputs, len(self._filling.tiles))
         self._filling.tiles.append(tile)
         if len(self._filling.tiles) == self.tile_batch:
             self._hand_on()
@@ -320,71 +328,58 @@ class Pipeline:
         if self._filling is None:
             return
         tiles = self._filling.tiles
-        rasters = {name: array[: len(tiles)] for name, array in self._filling.inputs.items()}
+        inputs = {name: array[: len(tiles)] for name, array in self._filling.inputs.items()}
         self._filling = None
         for sample, seed in enumerate(self.ensemble.seeds):
             noise = TileNoise(seed, [tile.read for tile in tiles])
             with self.profile.at_work("noise") if self.spec.noises else contextlib.nullcontext():
-                drawn = {spec.tensor: noise.draw(spec.draw, len(spec.bands)) for spec in self.spec.noises}
-            self._batches.put(_Batch(tiles, sample, {**rasters, **drawn}, noise))
+                batch = self.tiles.with_noise(inputs, noise)
+            self._batches.put(_Batch(tiles, sample, batch, noise))
 
-    def _infer(self) -> tuple[float, int]:
-        seconds, tiles = 0.0, 0
+    def _infer(self) -> int:
+        """Run all batches; how many tiles they held."""
+        tiles = 0
         for item in self._batches:
             if isinstance(item, _Batch):
-                began = time.perf_counter()
                 with self.profile.at_work("infer") as span:
-                    outputs = self.engine.infer(item.inputs, item.noise)
+                    output = self.tiles.infer(item.inputs, item.noise)
                     span.bytes = sum(array.nbytes for array in item.inputs.values())
-                seconds += time.perf_counter() - began
                 tiles += len(item.tiles) if item.sample == 0 else 0
-                item = _Output(item.tiles, item.sample, outputs[self.spec.output.tensor])
+                item = _Output(item.tiles, item.sample, output)
             self._outputs.put(item)
         self._outputs.end()
-        return seconds, tiles
+        return tiles
 
     def _consume(self) -> None:
-        bands = len(self.spec.output.bands)
-        rows = OpenRows(self.plan, self.ensemble.samples * bands)
         last: int | None = None
         for item in self._outputs:
             if isinstance(item, _TileRow):
                 if last is not None and item.complete:
-                    self._finish_rows(rows, self.plan.final_rows(item.complete - 1))
+                    self._finish_rows(self.plan.final_rows(item.complete - 1))
                 last = item.iy
-                rows.extend(item.first, item.valid)
+                self._rows.extend(item.first, item.valid)
             else:
                 with self.profile.at_work("blend") as span:
                     for tile, values in zip(item.tiles, item.output, strict=True):
-                        rows.add(tile, values, item.sample * bands)
+                        self._rows.add(tile, values, item.sample)
                     span.bytes = item.output.nbytes
         if last is not None:
-            self._finish_rows(rows, min(self.plan.final_rows(last), rows.stop))
+            self._finish_rows(min(self.plan.final_rows(last), self._rows.stop))
+        self._write(self._rows.rest())
 
-    def _mean_sample(self, sums: np.ndarray) -> np.ndarray:
-        samples = self.ensemble.samples
-        return sums if samples == 1 else sums.reshape(samples, -1, *sums.shape[1:]).mean(axis=0)
-
-    def _finish_rows(self, rows: OpenRows, stop: int) -> None:
+    def _finish_rows(self, stop: int) -> None:
         """Finalise and write the rows above ``stop``, and let go of them."""
-        sums, valid, first = rows.take(stop)
-        if not sums.shape[1]:
-            return
-        begin = max(self._first_wanted_row(), first)
-        end = min(self.area.y1, stop)
-        if end > begin:
-            # Outside of the area lie tiles that were not run.
-            wanted = slice(begin - first, end - first), slice(self.area.x0, self.area.x1)
-            with self.profile.at_work("finalise") as span:
-                sums, valid = np.ascontiguousarray(sums[(slice(None), *wanted)]), np.ascontiguousarray(valid[wanted])
-                self._seam.feed(self._mean_sample(sums), valid, begin, self.area.x0)
-                stored, not_finite = self.storage.finalise(sums, valid, self.spec.output)
-                span.bytes = sums.nbytes
-            self._not_finite += not_finite
-            self._valid_pixels += int(np.count_nonzero(valid))
+        with self.profile.at_work("finalise") as span:
+            finished = self._rows.finish(stop)
+            span.bytes = sum(rows.stored.nbytes for rows in finished)
+        self._write(finished)
+
+    def _write(self, finished: list[FinishedRows]) -> None:
+        for rows in finished:
+            self._not_finite += rows.not_finite
+            self._valid_pixels += rows.valid_pixels
             with self.profile.at_work("write") as span:
-                self.writer.write(stored, begin - self.area.y0)
-                span.bytes = stored.nbytes
-        if self.progress:
-            done = min(max(stop - self.area.y0, 0), self.area.shape.height)
-            self.progress(done * self.area.shape.width, self.area.shape.pixels)
+                self.writer.write(rows.stored, rows.first - self.area.y0)
+                span.bytes = rows.stored.nbytes
+            if self.progress:
+                self.progress((rows.stop - self.area.y0) * self.area.shape.width, self.area.shape.pixels)

@@ -144,3 +144,20 @@ def test_a_batch_that_waits_keeps_its_rows_open():
     given = inputs(640, 30)
     result = model().fuse(tile_batch=7, **given)
     np.testing.assert_allclose(result.array, given["fine_t1"].data, atol=1e-6)
+
+
+def test_a_batch_that_waits_for_tiles_does_not_wait_for_ever(monkeypatch):
+    """Two valid pixels, twenty rows of tiles apart: the first one's rows are not held until the second one comes."""
+    held = []
+    extend = OpenRows.extend
+    monkeypatch.setattr(OpenRows, "extend", lambda rows, *a: (extend(rows, *a), held.append(len(rows._valid)))[0])
+    given = inputs(1280, 64)
+    fine = given["fine_t1"].data
+    kept = fine[:, ::640, 5].copy()
+    fine[:] = np.nan
+    fine[:, ::640, 5] = kept
+    fused = model()
+    result = fused.fuse(tile_batch=4, **given)
+    np.testing.assert_array_equal(result.array, fine)
+    assert fused.engine.batch_sizes == [1, 1]
+    assert max(held) <= 3 * 32

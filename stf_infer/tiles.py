@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run does with tiles, between rows that have been read and rows that are written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from .engines.base import Engine
+from .grid import Tile
+from .noise import TileNoise
+from .open_rows import OpenRows, Result
+from .scene import Scene, TileReader
+from .seam import SeamMeter
+
+
+class Tiles:
+    """The steps of a run, with all of its arrays in the host's memory.
+
+    A batch is a mapping from tensors to arrays ``(N, C, h, w)``. Batches are filled, run and blended in one order, each
+    step by one thread. :class:`stf_infer.device_tiles.DeviceTiles` takes the same steps on a device.
+
+    Args:
+        scene: The open rasters.
+        engine: The open engine.
+    """
+
+    def __init__(self, scene: Scene, engine: Engine) -> None:
+        self.scene, self.engine = scene, engine
+        self._seconds = 0.0
+
+    @property
+    def engine_seconds(self) -> float:
+        """Time inside of the engine so far."""
+        return self._seconds
+
+    @property
+    def readers(self) -> dict[str, TileReader]:
+        """What reads the rows of each raster that is an input, and knows which pixels are valid."""
+        return self.scene.readers
+
+    def empty_batch(self, tiles: int) -> dict[str, Any]:
+        """Arrays for the inputs of so many tiles; numbers of the scene are in them already."""
+        return self.scene.empty_batch(tiles)
+
+    def gather(self, tile: Tile, batch: Mapping[str, Any], number: int) -> int:
+        """Write a tile's rasters in network values into a batch, as tile ``number``; how many bytes that were."""
+        return self.scene.gather_tile(tile, batch, number)
+
+    def with_noise(self, batch: Mapping[str, Any], noise: TileNoise) -> dict[str, Any]:
+        """The batch with the noise that the network takes as inputs."""
+        drawn = {spec.tensor: noise.draw(spec.draw, len(spec.bands)) for spec in self.scene.spec.noises}
+        return {**batch, **drawn}
+
+    def infer(self, batch: Mapping[str, Any], noise: TileNoise) -> Any:
+        """The network's output for a batch, ``(N, C, H, W)``.
+
+        Raises:
+            EngineError: It fails.
+        """
+        began = time.perf_counter()
+        output = self.engine.infer(batch, noise)[self.scene.spec.output.tensor]
+        self._seconds += time.perf_counter() - began
+        return output
+
+    def open_rows(self, result: Result, seam: SeamMeter) -> OpenRows:
+        """Where outputs are blended into rows of the result."""
+        return OpenRows(result, seam)
