@@ -13,11 +13,13 @@ from .files import write_all
 from .markdown import markdown
 from .terminal import show
 
-__all__ = ["markdown", "show", "write"]
+__all__ = ["markdown", "rewrite", "show", "write"]
+
+_SUFFIXES = {"json": "json", "markdown": "md", "html": "html"}
 
 
 def write(result: Result, folder: str | Path) -> dict[str, Path]:
-    """Write ``bench.json`` and ``bench.md``: both, or none.
+    """Write ``bench.json`` and ``bench.md``: all, or none.
 
     Args:
         result: What was measured.
@@ -29,5 +31,33 @@ def write(result: Result, folder: str | Path) -> dict[str, Path]:
     Raises:
         OutputError: The folder cannot be written to; what stood there before is unchanged.
     """
-    texts = {"bench.json": result.model_dump_json(indent=1) + "\n", "bench.md": markdown(result)}
-    return dict(zip(("json", "markdown"), write_all(Path(folder), texts), strict=True))
+    return _written(
+        Path(folder), "bench", {"json": result.model_dump_json(indent=1) + "\n", **_reports(result, Path(folder))}
+    )
+
+
+def rewrite(result: Result, folder: str | Path, *, rasters: str | Path, name: str = "bench") -> dict[str, Path]:
+    """Write the reports again, without the JSON file that they come from.
+
+    Args:
+        result: What was measured.
+        folder: Where they go; made if it is missing.
+        rasters: What paths in the result are relative to: the folder of its JSON file.
+        name: Of the files, without their suffix.
+
+    Returns:
+        ``markdown``, to its path.
+
+    Raises:
+        OutputError: The folder cannot be written to; what stood there before is unchanged.
+    """
+    return _written(Path(folder), name, _reports(result, Path(rasters)))
+
+
+def _reports(result: Result, rasters: Path) -> dict[str, str]:
+    return {"markdown": markdown(result)}
+
+
+def _written(folder: Path, name: str, texts: dict[str, str]) -> dict[str, Path]:
+    paths = write_all(folder, {f"{name}.{_SUFFIXES[kind]}": text for kind, text in texts.items()})
+    return dict(zip(texts, paths, strict=True))

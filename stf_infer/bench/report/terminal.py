@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..result import Result
@@ -26,7 +27,7 @@ def show(result: Result, console: Console) -> None:
         console.print(f"Scene {scene.name}: {facts.scene(scene)}", highlight=False, markup=False)
     for table in (tables.speed(result), tables.accuracy(result), tables.sweep(result)):
         if table is not None:
-            _print(table, console)
+            print_table(table, console)
     for name, reason in tables.failures(result):
         console.print(f"Failed: {name}: {reason}", style="red", highlight=False, markup=False)
     if not result.rows:
@@ -35,7 +36,8 @@ def show(result: Result, console: Console) -> None:
         console.print(f"Note: {remark}", highlight=False, markup=False)
 
 
-def _print(table: tables.Table, console: Console) -> None:
+def print_table(table: tables.Table, console: Console, styles: Mapping[str, str] | None = None) -> None:
+    """Print one table; ``styles`` maps the text of a cell to how it is written."""
     from rich.text import Text
 
     from ...metrics.report import plain_table
@@ -48,7 +50,8 @@ def _print(table: tables.Table, console: Console) -> None:
         drawn.add_column(heading, justify="right" if figures else "left", overflow="fold")
         drawn.columns[-1].min_width = max((len(line[number].text) for line in table.lines), default=1)
     for line in table.lines:
-        drawn.add_row(*(Text(cell.text, style="bold green" if cell.best else "") for cell in line))
+        told = [(cell.text, "bold green" if cell.best else (styles or {}).get(cell.text, "")) for cell in line]
+        drawn.add_row(*(Text(text, style=style) for text, style in told))
     console.print(drawn)
     if table.note:
         console.print(table.note, style="dim", highlight=False, markup=False)
