@@ -160,20 +160,25 @@ class _FormulaEngine(Engine):
         return starfm(fine, before, after, self._settings, deviation=deviation, threads=self._threads)
 
 
+def raster_inputs(bands: Mapping[str, tuple[str, ...]], values: Values) -> list[InputSpec]:
+    """Rasters by role as formulas take them: on the fine grid, coarse ones by way of the coarse working grid."""
+    return [
+        InputSpec(
+            role=role,
+            tensor=role,
+            bands=names,
+            values=values,
+            from_coarse="half-pixel" if role.startswith("coarse") else None,
+        )
+        for role, names in bands.items()
+    ]
+
+
 def _spec(
     name: BaselineName, bands: tuple[str, ...], ratio: int, unit: str, rule: TileRule, settings: Starfm
 ) -> ModelSpec:
     values = Values(unit=unit)
-    inputs = [
-        InputSpec(
-            role=role,
-            tensor=role,
-            bands=bands,
-            values=values,
-            from_coarse="half-pixel" if role.startswith("coarse") else None,
-        )
-        for role in BASELINES[name]
-    ]
+    inputs = raster_inputs(dict.fromkeys(BASELINES[name], bands), values)
     if name == "starfm":
         statistic = SceneStatistic(rule="standard-deviation", of=("fine_t1",))
         inputs.append(InputSpec(role="deviation", tensor="deviation", bands=bands, grid="scene", statistic=statistic))

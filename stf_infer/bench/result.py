@@ -207,15 +207,18 @@ class Row(_Frozen):
 
 
 class SceneFacts(_Frozen):
-    """A scene that was fused.
+    """A scene that was fused. :func:`stf_infer.bench.scene_files.rasters_of` opens its rasters again.
 
     Attributes:
         name: Unique in the file.
-        inputs: Role to path; likewise ``truth``: as given, or relative to the folder of the JSON file.
+        inputs: Role to path; likewise ``truth``: absolute, or relative to the folder of the JSON file.
         stated: Role (or ``truth``) to what was stated about its raster, by the names of :class:`~stf_infer.Raster`:
-            ``bands scale offset nodata names``; nothing where the raster says all itself.
+            ``bands scale offset nodata names crs transform``; nothing where the raster says all itself.
+        mask: Path of a raster of three bands on the fine grid, 1 where it holds: every raster of the scene is valid;
+            valid and changed; valid and unchanged. None where there is no truth.
+        pixels: How many pixels each of these holds: ``valid``, ``changed``, ``unchanged``; empty without a mask.
         height: Fine pixels; likewise ``width``.
-        bands: Names, in the order of the output.
+        bands: Names of the bands that fine_t1 and the truth share, in the order of fine_t1.
         ratio: Coarse pixel over fine pixel.
         unit: Physical unit of the values.
         data_range: Span of possible values, for PSNR and SSIM.
@@ -228,6 +231,8 @@ class SceneFacts(_Frozen):
     inputs: dict[str, str]
     truth: str | None = None
     stated: dict[str, dict[str, Any]] = {}
+    mask: str | None = None
+    pixels: dict[str, int] = {}
     height: int
     width: int
     bands: tuple[str, ...]
