@@ -93,6 +93,6 @@ def folder(tmp_path, monkeypatch):
     forget = registry.plugins.cache_clear
     toy_backend.install(tmp_path / "site", monkeypatch)
     monkeypatch.setattr(registry, "BUILT_IN", {})
-    monkeypatch.setattr(building, "compile_apart", building.compile_here)
+    monkeypatch.setattr(building, "run_apart", lambda errand, request, say: building.compile_here(request, say))
     yield make_bundle(tmp_path / "place" / "net.stf")
     forget()
