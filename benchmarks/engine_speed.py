@@ -6,16 +6,17 @@
     onnxruntime fp32  ONNX Runtime on the plain torch export, one tile a call
     openvino plain    OpenVINO on the plain torch export as it is set up by itself (bf16 where the processor has it)
     run               what `stf_infer.open` picks of a bundle that was reduced to bf16 and int8 within the default
-                      budget and built in all that was within it, with as many tiles a call as suits the engine
+                      budget and built in all that was within it (on ONNX Runtime in fp32), with as many tiles a call
+                      as suits the engine
     openvino fp32     our graph on OpenVINO, built in fp32
     openvino bf16     ... in bf16 throughout, which is what the plain export is computed in, within a budget or not
     onnxruntime ours  our graph on ONNX Runtime, as a bundle without engines is opened
 
-All of them are measured in one process, in turns; a ratio is the median of those of each turn, with its quartiles. The
-ratio of the best calls stands beside it: on a machine that does other things meanwhile it is the steadier one. Accuracy
-is that of :mod:`stf_infer.accuracy` against fp32: on tiles of real scenes where STF_SHARED names a folder of them, else
-on procedural ones. Weights are random. Tiles are 256 pixels, but for STFDiff (64, to keep a turn short) and StfMLP (40,
-as published).
+All of them are measured in one process, in turns, each after a call of its own where calls are short; a ratio is the
+median of those of each turn, with its quartiles. The ratio of the best calls stands beside it: on a machine that does
+other things meanwhile it is the steadier one. Accuracy is that of :mod:`stf_infer.accuracy` against fp32: on tiles of
+real scenes where STF_SHARED names a folder of them, else on procedural ones. Weights are random. Tiles are 256 pixels,
+but for STFDiff (64, to keep a turn short) and StfMLP (40, as published).
 
 Bundles and graphs are kept in ``--folder``; the figures go to ``benchmarks/results/engine-speed-MACHINE.json``. With
 ``--check`` the exit code is 1 where a target is missed.
@@ -77,6 +78,7 @@ def prepare(network: Network, folder: Path) -> tuple[Bundle, dict[str, str]]:
     if TILES not in bundle.assets and "STF_SHARED" in os.environ:
         with tempfile.TemporaryDirectory() as place:
             cut_tiles(bundle, count=4, **real_scene(bundle.spec, Path(place)).rasters)
+    stf_infer.build(bundle.path, "onnxruntime-cpu")
     for precision in ("fp32", "bf16", "int8"):
         if precision not in registry.target("openvino-cpu").probe().precisions:
             found[precision] = "not computed by this processor"

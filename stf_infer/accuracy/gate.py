@@ -159,3 +159,21 @@ def is_proven(bundle: Bundle, candidate: Candidate) -> bool:
         _log.warning("%s", error)
         return False
     return found is not None and found.proven
+
+
+def over_here(bundle: Bundle, candidate: Candidate, engine: Engine) -> tuple[str, ...]:
+    """What of an open engine is over its budget on this machine, a line each, where nobody has compared it itself.
+
+    Empty for fp32, for what was compared when it was built, and for what no budget is known of.
+
+    Raises:
+        EngineError, AssetError: As :meth:`Gate.judge`.
+        BundleError: As :func:`record_of`.
+    """
+    compared = candidate.stored is not None and "rmse" in candidate.stored.accuracy
+    known = None if compared or candidate.precision == "fp32" else record_of(bundle, candidate)
+    if known is None or not known.budget.asks:
+        return ()
+    with Gate(bundle) as gate:
+        _log.info("comparing %s with fp32 on %s", candidate, gate.tiles.told())
+        return gate.judge(engine, known.budget).over

@@ -14,7 +14,7 @@ from stf_infer.bundle import Bundle
 from stf_infer.engines import build, open_engine, selection
 from stf_infer.engines.opening import Candidate, candidates
 from stf_infer.engines.registry import target
-from toy_backend import ToyTarget
+from toy_backend import ToyEngine, ToyTarget
 
 pytestmark = pytest.mark.usefixtures("toys")
 
@@ -175,3 +175,75 @@ def test_an_engine_of_a_proven_graph_that_could_not_be_run_is_taken(bundle, take
     monkeypatch.setattr(target("toy-open"), "executed", ())
     assert taken(bundle)[1] == "int8"
     assert taken(bundle, "toy") == ("toy", "int8")
+
+
+# On this machine -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def less_exact_here(monkeypatch):
+    """What is not fp32 is off by 2 % on this machine; returns how often it was called."""
+    calls = []
+    plain = ToyEngine.infer_impl
+
+    def off(self, inputs):
+        found = plain(self, inputs)
+        if self.precision != "fp32":
+            calls.append(self.name)
+            return {name: 1.02 * array for name, array in found.items()}
+        return found
+
+    monkeypatch.setattr(ToyEngine, "infer_impl", off)
+    return calls
+
+
+@pytest.fixture
+def built_elsewhere(bundle, toys, takes_int8, monkeypatch):
+    """An engine that could not be run where it was built, of a graph that was proven there."""
+    add_graph(bundle)
+    record(bundle, "int8", GOOD, DEFAULT)
+    with monkeypatch.context() as patch:
+        usable = ToyTarget.probe
+        patch.setattr(ToyTarget, "probe", lambda self: replace(usable(self), usable=False, reason="no abacus"))
+        build(bundle, "toy", precision="int8", apart=False)
+
+
+def test_a_graph_that_is_less_exact_here_than_where_it_was_proven_makes_way(
+    bundle, takes_int8, less_exact_here, caplog
+):
+    """It is found out once, and remembered with what was measured."""
+    add_graph(bundle)
+    record(bundle, "int8", GOOD, DEFAULT)
+    assert taken(bundle) == ("toy-open", "fp32")
+    assert "toy-open int8 is farther from fp32 here than its budget allows" in caplog.text
+    assert less_exact_here
+    less_exact_here.clear()
+    assert taken(bundle) == ("toy-open", "fp32")
+    assert not less_exact_here
+
+
+def test_it_is_held_to_the_budget_that_it_was_written_with(bundle, takes_int8, less_exact_here):
+    add_graph(bundle)
+    record(bundle, "int8", GOOD, Budget(rmse=0.03))
+    assert taken(bundle) == ("toy-open", "int8")
+
+
+@pytest.mark.usefixtures("built_elsewhere", "less_exact_here")
+def test_an_engine_that_could_not_be_compared_where_it_was_built_is_compared_here(bundle, caplog):
+    assert taken(bundle) == ("toy-open", "fp32")
+    assert "toy int8 b4 is farther from fp32 here than its budget allows" in caplog.text
+
+
+@pytest.mark.usefixtures("built_elsewhere", "less_exact_here")
+def test_where_all_are_over_the_fastest_is_taken(bundle, caplog):
+    """Somebody asked for the precision, of whatever engine."""
+    assert taken(bundle, precision="int8") == ("toy", "int8")
+    for name in ("toy int8 b4", "toy-open int8"):
+        assert f"{name} is farther from fp32 here" in caplog.text
+
+
+def test_one_that_was_compared_when_it_was_built_is_not_compared_again(bundle, less_exact_here):
+    make(bundle, budget="rmse=5%")
+    less_exact_here.clear()
+    assert taken(bundle) == ("toy", "bf16")
+    assert not less_exact_here
