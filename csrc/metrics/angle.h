@@ -6,11 +6,37 @@
 
 namespace stf::STF_TARGET {
 
+// c[0] + c[1] x + c[2] x^2 + ..., of an even number of terms. Even and odd ones apart: two short chains of dependent
+// operations instead of a long one.
+template <class V, int terms>
+STF_HD V polynomial(const double (&coefficients)[terms], V x) {
+    static_assert(terms % 2 == 0);
+    V even = broadcast<V>(coefficients[terms - 2]), odd = broadcast<V>(coefficients[terms - 1]);
+    const V square = x * x;
+    STF_UNROLL
+    for (int k = terms - 4; k >= 0; k -= 2) {
+        even = multiply_add(even, square, broadcast<V>(coefficients[k]));
+        odd = multiply_add(odd, square, broadcast<V>(coefficients[k + 1]));
+    }
+    return multiply_add(odd, x, even);
+}
+
+// atan(z) / z is a polynomial in z^2, minimax for the relative error, which is below 2^-54; found by the exchange
+// method of Remez. For z^2 up to 1/8, 19 degrees, half of the terms are enough.
+constexpr double small_square = 0.125;
+
+// atan(sqrt(square)) for a square in [0, 1/8].
+template <class V>
+STF_HD V small_angle(V square) {
+    constexpr double coefficients[] = {0.99999999999999995265,  -0.33333333333325702169,  0.19999999997968540502,
+                                       -0.14285714075616705037, 0.11111100049768664295,   -0.090905733170841973686,
+                                       0.076860636142090113915, -0.065939968163720890687, 0.053597215804435256559,
+                                       -0.03065518696237511753};
+    return square_root(square) * polynomial(coefficients, square);
+}
+
 // Angle in radians between x and y = a x + r, where r is at right angles to x: from along = |a x|^2 and beside = |r|^2,
-// which are not both zero, and the sign of a: atan2(|r|, a |x|).
-//
-// atan(z) / z is a polynomial in z^2 on [0, 1] (minimax for the relative error, which is below 2^-54; found by the
-// exchange method of Remez); beyond, atan(z) = pi / 2 - atan(1 / z).
+// which are not both zero, and the sign of a: atan2(|r|, a |x|). Beyond 1, atan(z) = pi / 2 - atan(1 / z).
 template <class V>
 STF_HD V angle_of(V beside, V along, V sign) {
     constexpr double pi = 3.14159265358979323846;
@@ -20,17 +46,8 @@ STF_HD V angle_of(V beside, V along, V sign) {
         0.058771423515379621131,  -0.052386340402284572866,  0.046722879597375416355,   -0.040890777234939573191,
         0.034008739061723644399,  -0.02575116501772444453,   0.016904059263733585883,   -0.0091303304719019064234,
         0.0038271500483178569095, -0.0011535851524343688887, 0.00022068742784579743661, -0.000020018629272034211805};
-    constexpr int terms = sizeof coefficients / sizeof coefficients[0];
     const V square = lesser(beside, along) / greater(beside, along);
-    V even = broadcast<V>(coefficients[terms - 2]), odd = broadcast<V>(coefficients[terms - 1]);
-    // Even and odd terms apart: two short chains of dependent operations instead of a long one.
-    const V fourth = square * square;
-    STF_UNROLL
-    for (int k = terms - 4; k >= 0; k -= 2) {
-        even = multiply_add(even, fourth, broadcast<V>(coefficients[k]));
-        odd = multiply_add(odd, fourth, broadcast<V>(coefficients[k + 1]));
-    }
-    const V small = square_root(square) * multiply_add(odd, square, even);
+    const V small = square_root(square) * polynomial(coefficients, square);
     const V acute = along < beside ? 0.5 * pi - small : small;
     return sign < 0.0 ? pi - acute : acute;
 }

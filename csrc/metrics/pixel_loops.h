@@ -132,19 +132,97 @@ STF_HD void angles_at(const T* const* p, const T* const* t, Index bands, Index i
     }
 }
 
+// Angles of most pixels come faster. With |p|^2 |a p|^2 = (p t)^2 and |p|^2 |r|^2 = |p|^2 |t|^2 - (p t)^2, the values
+// are read once, and a group of pixels between 0.45 and 19 degrees needs a quotient, a root and a short polynomial a
+// pixel; the difference is then good to 1e-11 of the angle. Other groups, and what overflows, are left to `angles_at`.
+template <class T>
+class AngleLoop {
+  public:
+    STF_HD AngleLoop(const T* const* p, const T* const* t, Index bands) : p_(p), t_(t), bands_(bands) {}
+
+    STF_HD void add(Index n, AngleSums& sums) {
+        Vector wide{}, wide_directed{};
+        double rest = 0, rest_directed = 0;
+        Index i = 0;
+        while (i + group <= n) {
+            const Index groups = (n - i) / group, size = (groups < part / group ? groups : part / group) * group;
+            multiply(i, 0, group);
+            if (is_in_range(0)) {
+                multiply(i, group, size);
+                for (Index j = 0; j < size; j += group)
+                    if (!add_group(j, wide, wide_directed))
+                        angles_at<Vector, several>(p_, t_, bands_, i + j, wide, wide_directed);
+                i += size;
+            } else {  // neighbours are alike: nor are the others, most likely
+                const Index end = i + size;
+                for (; i + 2 * group <= end; i += 2 * group)
+                    angles_at<Vector, 2 * several>(p_, t_, bands_, i, wide, wide_directed);
+                for (; i < end; i += group) angles_at<Vector, several>(p_, t_, bands_, i, wide, wide_directed);
+            }
+        }
+        for (; i < n; ++i) angles_at<double, 1>(p_, t_, bands_, i, rest, rest_directed);
+        const auto found = static_cast<std::int64_t>(sum_of(wide_directed) + rest_directed);
+        sums.total += sum_of(wide) + rest;
+        sums.pixels += found;
+        sums.zero_vectors += n - found;
+    }
+
+  private:
+    static constexpr int several = 2;
+    static constexpr Index group = several * lanes, part = 256;
+
+    // Quotients of the pixels from i + begin to i + end.
+    STF_HD void multiply(Index i, Index begin, Index end) {
+        for (Index j = begin; j < end; j += group) {
+            Vector pp[several] = {}, pt[several] = {}, tt[several] = {};
+            for (Index b = 0; b < bands_; ++b) {
+                STF_UNROLL
+                for (int k = 0; k < several; ++k) {
+                    const Index at = i + j + k * lanes;
+                    const Vector x = load<Vector>(p_[b] + at), y = load<Vector>(t_[b] + at);
+                    pp[k] = multiply_add(x, x, pp[k]);
+                    pt[k] = multiply_add(x, y, pt[k]);
+                    tt[k] = multiply_add(y, y, tt[k]);
+                }
+            }
+            STF_UNROLL
+            for (int k = 0; k < several; ++k) {
+                const Vector along = pt[k] * pt[k], beside = pp[k] * tt[k] - along;
+                // Of an obtuse angle, and where products have lost digits, a quotient that is out of range.
+                store(quotient_ + j + k * lanes, beside / (pt[k] > 0x1p-480 ? along : -along));
+            }
+        }
+    }
+
+    STF_HD bool is_in_range(Index j) const {
+        constexpr double least = 0x1p-14;
+        Vector inside = broadcast<Vector>(1.0);
+        STF_UNROLL
+        for (int k = 0; k < several; ++k) {
+            const Vector square = load<Vector>(quotient_ + j + k * lanes);
+            inside = square > least ? (square < small_square ? inside : Vector{}) : Vector{};
+        }
+        return least_of(inside) == 1.0;  // it is not where a quotient is not a number
+    }
+
+    // Adds the angles of a group if they are in the range; whether they are.
+    STF_HD bool add_group(Index j, Vector& angles, Vector& directed) const {
+        if (!is_in_range(j)) return false;
+        STF_UNROLL
+        for (int k = 0; k < several; ++k) angles += small_angle<Vector>(load<Vector>(quotient_ + j + k * lanes));
+        directed += static_cast<double>(several);
+        return true;
+    }
+
+    const T* const* p_;
+    const T* const* t_;
+    Index bands_;
+    alignas(64) double quotient_[part];
+};
+
 template <class T>
 STF_HD void add_angles(const T* const* p, const T* const* t, Index bands, Index n, AngleSums& sums) {
-    constexpr int several = 4;
-    Vector wide{}, wide_directed{};
-    double rest = 0, rest_directed = 0;
-    Index i = 0;
-    for (; i + several * lanes <= n; i += several * lanes)
-        angles_at<Vector, several>(p, t, bands, i, wide, wide_directed);
-    for (; i < n; ++i) angles_at<double, 1>(p, t, bands, i, rest, rest_directed);
-    const auto found = static_cast<std::int64_t>(sum_of(wide_directed) + rest_directed);
-    sums.total += sum_of(wide) + rest;
-    sums.pixels += found;
-    sums.zero_vectors += n - found;
+    AngleLoop<T>(p, t, bands).add(n, sums);
 }
 
 // Counts below `low`, in the bins, and above `high`.

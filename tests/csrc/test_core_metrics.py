@@ -203,6 +203,18 @@ def test_finite_values_whose_difference_is_not():
 @pytest.mark.parametrize("angle", [0.0, 1e-9, 1e-6, 1e-3, 0.3, np.pi / 4, np.pi / 2, 2.0, 3.0, np.pi])
 def test_an_angle_that_is_known(kernel, dtype, bands, angle):
     """Spectra at ``angle``, of lengths far from one another: no small angle is lost in a difference of squares."""
+    check_known_angle(kernel, dtype, bands, angle, 1e-13)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("bands", [2, 6])
+@pytest.mark.parametrize("angle", [0.0078, 0.0079, 0.02, 0.1, 0.3398, 0.3399])
+def test_an_angle_around_and_between_the_limits_of_the_short_way(kernel, bands, angle):
+    """It takes tan^2 from 2^-14 to 1/8, of a difference that has lost up to 14 bits of its 53."""
+    check_known_angle(kernel, "float64", bands, angle, 1e-11)
+
+
+def check_known_angle(kernel, dtype, bands, angle, rtol):
     rng = np.random.default_rng(bands)
     basis = np.linalg.qr(rng.standard_normal((bands, 2)))[0].T
     lengths = 10 ** rng.uniform(-3, 3, (2, 45))
@@ -212,9 +224,33 @@ def test_an_angle_that_is_known(kernel, dtype, bands, angle):
     found = measure(p, t, kernel=kernel)
     assert found.angle_counts.tolist() == [45, 0]
     expected = spectral_angles(p.reshape(bands, -1).astype(float), t.reshape(bands, -1).astype(float))
-    np.testing.assert_allclose(found.angle_total[0], expected.sum(), rtol=1e-13, atol=45 * 5e-16)
+    np.testing.assert_allclose(found.angle_total[0], expected.sum(), rtol=rtol, atol=45 * 5e-16)
     if dtype == "float64":
-        np.testing.assert_allclose(found.angle_total[0] / 45, angle, rtol=1e-13, atol=5e-16)
+        np.testing.assert_allclose(found.angle_total[0] / 45, angle, rtol=rtol, atol=5e-16)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("size", [1e-150, 1e-85, 1e-20, 1e20, 1e85, 1e150])
+def test_an_angle_of_spectra_whose_products_overflow_or_underflow(kernel, size):
+    p, t = pair((4, 16, 20), dtype="float64")
+    wanted = measure(p, t, kernel=kernel).angle_total[0]
+    np.testing.assert_allclose(measure(size * p, size * t, kernel=kernel).angle_total[0], wanted, rtol=1e-11)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_angles_of_all_sizes_side_by_side(kernel):
+    """A pixel's angle does not depend on those of its group, and spectra of zeros are in none."""
+    rng = np.random.default_rng(5)
+    basis = np.linalg.qr(rng.standard_normal((6, 2)))[0].T
+    angles = np.where(rng.random(1031) < 0.8, rng.uniform(0.01, 0.3, 1031), rng.choice([0, 1e-7, 1.5, 3], 1031))
+    p = np.outer(basis[0], np.ones(1031))
+    t = np.outer(basis[0], np.cos(angles)) + np.outer(basis[1], np.sin(angles))
+    t[:, 700:703] = 0
+    angles[700:703] = 0
+    for begin in (0, 1, 5, 700):
+        found = measure(p[:, None, begin:], t[:, None, begin:], kernel=kernel)
+        np.testing.assert_allclose(found.angle_total[0], angles[begin:].sum(), rtol=1e-12)
+        assert found.angle_counts.tolist() == [1031 - begin - 3, 3]
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
