@@ -90,7 +90,7 @@ class Model(OpenBundle):
         resume: bool = False,
         any_ratio: bool = False,
         progress: Progress | None = None,
-        profile: bool | str | Path = False,
+        profile: bool | str | Path | Profile = False,
         **rasters: Any,
     ) -> FusionResult:
         """Predict the fine image at t2.
@@ -114,7 +114,7 @@ class Model(OpenBundle):
             any_ratio: Accept coarse rasters whose pixel size does not fit the contract's ratio.
             progress: Called with (pixels done, pixels in all).
             profile: True measures what each thread does (``FusionResult.profile``); a path writes a trace for Perfetto
-                or Chrome as well.
+                or Chrome as well. A :class:`~stf_infer.profile.Profile` of the caller's collects there.
             **rasters: One raster a role (``fine_t1=...``): a path, an array ``(C, H, W)``, a DataArray, or a
                 :class:`stf_infer.Raster` that states bands, scale, nodata or CRS.
 
@@ -135,7 +135,7 @@ class Model(OpenBundle):
         from .layout import FileOptions
 
         options = FileOptions(format, compress, overviews, threads=self._threads or 2)
-        profiled = Profile(None if isinstance(profile, bool) else profile, wanted=profile is not False)
+        profiled = Profile.of(profile)
         with (
             rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE, GDAL_NUM_THREADS=str(options.threads)),
             Scene(self.spec, rasters, any_ratio=any_ratio) as scene,

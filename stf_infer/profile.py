@@ -48,6 +48,24 @@ class Stage:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """One call of a stage.
+
+    Attributes:
+        thread: As for :class:`Stage`; likewise ``name``, ``waiting``, ``bytes``.
+        start: Seconds since the first call of any stage.
+        end: Likewise.
+    """
+
+    thread: str
+    name: str
+    waiting: bool
+    start: float
+    end: float
+    bytes: int
+
+
 class Span:
     """One stage at work; ``bytes`` may be set inside."""
 
@@ -83,6 +101,17 @@ class Profile:
         if self.path is not None and (not self.path.parent.is_dir() or not os.access(self.path.parent, os.W_OK)):
             raise OutputError("The trace cannot be written here", got=self.path)
 
+    @classmethod
+    def of(cls, wanted: bool | str | Path | Profile) -> Profile:
+        """What a caller may ask for: nothing, a table, a trace at a path, or to collect in a profile of its own.
+
+        Raises:
+            OutputError: The trace could not be written there.
+        """
+        if isinstance(wanted, Profile):
+            return wanted
+        return cls(None if isinstance(wanted, bool) else wanted, wanted=wanted is not False)
+
     def at_work(self, name: str) -> AbstractContextManager[Span]:
         """A span of work, to be entered."""
         return Span(self, name, False) if self.wanted else _NOTHING
@@ -111,6 +140,17 @@ class Profile:
             ]
         return tuple(sorted(rows, key=lambda row: (_LANES.index(row.thread), row.waiting, -row.seconds)))
 
+    @property
+    def stretches(self) -> tuple[Stretch, ...]:
+        """Single calls in the order in which they ended; of a long run the first ones only."""
+        with self._lock:
+            spans = list(self._spans)
+        first = min((span[3] for span in spans), default=0)
+        return tuple(
+            Stretch(thread, name, waiting, (began - first) / 1e9, (ended - first) / 1e9, count)
+            for thread, name, waiting, began, ended, count in spans
+        )
+
     def write(self, more: dict[str, Any]) -> None:
         """Write the trace, where one is wanted.
 
@@ -132,19 +172,19 @@ class Profile:
             beside.unlink(missing_ok=True)
 
     def _events(self) -> Iterator[dict[str, Any]]:
-        process, start = os.getpid(), min((span[3] for span in self._spans), default=0)
+        process = os.getpid()
         for number, lane in enumerate(_LANES):
             yield {"name": "thread_name", "ph": "M", "pid": process, "tid": number, "args": {"name": lane}}
-        for thread, name, waiting, began, ended, count in self._spans:
+        for one in self.stretches:
             yield {
-                "name": name,
-                "cat": "waiting" if waiting else "work",
+                "name": one.name,
+                "cat": "waiting" if one.waiting else "work",
                 "ph": "X",
                 "pid": process,
-                "tid": _LANES.index(thread),
-                "ts": (began - start) / 1e3,
-                "dur": (ended - began) / 1e3,
-                **({"args": {"bytes": count}} if count else {}),
+                "tid": _LANES.index(one.thread),
+                "ts": one.start * 1e6,
+                "dur": (one.end - one.start) * 1e6,
+                **({"args": {"bytes": one.bytes}} if one.bytes else {}),
             }
 
 

@@ -61,6 +61,10 @@ class BenchScene:
         check_roles(spec, given)
         return given
 
+    def result_path(self, folder: Path, row: str) -> Path:
+        """Where the result of a row goes: ``results/ROW/SCENE.tif`` in the folder of the bench."""
+        return folder / "results" / _slug(row) / f"{_slug(self.facts.name)}.tif"
+
     def refusal(self, spec: ModelSpec | SampleSpec, *, any_ratio: bool = False) -> str | None:
         """Why a network cannot be measured on this scene; None where it can.
 
@@ -264,4 +268,9 @@ def _with_statements(facts: SceneFacts, rasters: Mapping[str, Raster], remark: s
 
 
 def _place(folder: Path, name: str) -> Path:
-    return folder / "scenes" / re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return folder / "scenes" / _slug(name)
+
+
+def _slug(name: str) -> str:
+    """A name as a file's: small letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

@@ -161,3 +161,21 @@ def test_a_batch_that_waits_for_tiles_does_not_wait_for_ever(monkeypatch):
     np.testing.assert_array_equal(result.array, fine)
     assert fused.engine.batch_sizes == [1, 1]
     assert max(held) <= 3 * 32
+
+
+def test_a_caller_may_collect_in_a_profile_of_its_own():
+    profile = Profile()
+    result = model().fuse(profile=profile, **inputs(96, 96))
+    assert result.profile == profile.stages
+    stretches = profile.stretches
+    assert min(one.start for one in stretches) == 0
+    assert all(one.start <= one.end for one in stretches)
+    for stage in profile.stages:
+        mine = [one for one in stretches if (one.thread, one.name) == (stage.thread, stage.name)]
+        assert len(mine) == stage.calls
+        assert sum(one.end - one.start for one in mine) == pytest.approx(stage.seconds)
+        assert sum(one.bytes for one in mine) == stage.bytes
+
+
+def test_nothing_measured_has_no_stretches():
+    assert Profile(wanted=False).stretches == ()
