@@ -2,12 +2,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import toy_backend
 from fakes import export_blur
 from networks_table import NetworksTable
+from stf_infer.engines import registry
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,3 +55,12 @@ def noisy_bundle(tmp_path_factory) -> Path:
     """The same plus a hundredth of the noise of draws 0 and 1. Tests must not change it."""
     pytest.importorskip("onnx")
     return export_blur(tmp_path_factory.mktemp("bundles") / "noisy.stf", draws=(0, 1))
+
+
+@pytest.fixture
+def toys(tmp_path, monkeypatch) -> Iterator[None]:
+    """The backend of ``toy_backend``, installed as a plug-in."""
+    forget = registry.plugins.cache_clear
+    toy_backend.install(tmp_path / "site", monkeypatch)
+    yield
+    forget()

@@ -37,6 +37,7 @@ def install(folder: Path, monkeypatch: Any) -> None:
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.delenv("TOY_DEVICE", raising=False)
     monkeypatch.delenv("TOY_VERSION", raising=False)
+    monkeypatch.delenv("TOY_FAILS", raising=False)
     registry.plugins.cache_clear()
     ToyTarget.compiled.clear()
 
@@ -124,9 +125,25 @@ class ToyEngine(Engine):
 
     def infer_impl(self, inputs: Any) -> dict[str, np.ndarray]:
         time.sleep(self.slowness)
+        self._fail(os.environ.get("TOY_FAILS", ""))
         found = self.factor * add_coarse_change(**inputs)
         found[:, 0] *= 1 + self.off
         return {self.spec.output.tensor: found.astype(np.float32)}
+
+    def _fail(self, how: str) -> None:
+        """In the way that the environment names, where it names this target: ``toy-open:crash``."""
+        name, _, way = how.partition(":")
+        if name != self.name:
+            return
+        if way == "crash":
+            os.abort()
+        if way == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if way == "memory":
+            raise MemoryError
+        if way == "refused":
+            raise EngineError("The toy is tired", got="a batch", fix="Wind it up")
+        self.factor = 2
 
     def close_impl(self) -> None:
         pass

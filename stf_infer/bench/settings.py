@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..engines.key import REDUCED
 from ..errors import UsageError
@@ -55,7 +55,12 @@ class Settings:
         scenes: Scenes of the user's own; none, without a dataset, takes a procedural one.
         dataset: A benchmark dataset of :mod:`stf_infer.datasets`, or ``samples``; empty takes none.
         root: Its folder.
+        part: Which pairs of the dataset: ``all``, ``test`` or ``training``.
         limit: Take so many scenes of the dataset at most; None takes all.
+        warp_truth: Whether a truth on another grid than that of fine_t1 is warped there; False refuses it.
+        any_ratio: Whether coarse rasters are accepted whose pixel size does not fit a bundle's ratio.
+        data_range: Span of possible values, for PSNR and SSIM; None takes 1 for reflectance.
+        change: Pixels count as changed where the truth departs from fine_t1 by more, in physical units; None finds it.
         side: Rows and columns of the procedural scene, fine pixels.
         repeats: How often each scene is fused.
         seed: Of the noise of diffusion networks.
@@ -80,7 +85,12 @@ class Settings:
     scenes: tuple[StatedScene, ...] = field(default=())
     dataset: str = ""
     root: Path | None = None
+    part: Literal["all", "test", "training"] = "all"
     limit: int | None = None
+    warp_truth: bool = False
+    any_ratio: bool = False
+    data_range: float | None = None
+    change: float | None = None
     side: int = 512
     repeats: int = 3
     seed: int = 0
@@ -100,6 +110,9 @@ class Settings:
                 raise UsageError(f"--{name} cannot be used", got=", ".join(map(str, values)), allowed="1 or more")
         if not 0 <= self.seconds < float("inf"):
             raise UsageError("--seconds cannot be used", got=self.seconds, allowed="0 or more")
+        for name, number in {"data-range": self.data_range, "change": self.change}.items():
+            if number is not None and not 0 < number < float("inf"):
+                raise UsageError(f"--{name} cannot be used", got=number, allowed="above 0")
         if not 0 <= self.seed < 2**64:
             raise UsageError("The seed cannot be used", got=self.seed, allowed="0 to 2^64 - 1")
         if self.dataset and self.scenes:

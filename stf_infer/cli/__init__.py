@@ -22,6 +22,7 @@ VERBS = {
     "baseline": (".baseline", "Predict a scene without a network: what fusion has to beat."),
     "compare": (".compare", "Measure a prediction against the truth."),
     "check": (".check", "Prove a bundle on this machine."),
+    "bench": (".bench", "Measure latency and accuracy of engines, side by side."),
     "info": (".info", "Show what a bundle wants and gives."),
     "build": (".build", "Compile an engine into a bundle."),
     "tiles": (".tiles", "Store tiles of real rasters, to judge engines by."),

@@ -2,24 +2,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import toy_backend
 from handmade_bundle import make_bundle
 from stf_infer.bundle import Bundle
-from stf_infer.engines import registry
-
-
-@pytest.fixture
-def toys(tmp_path, monkeypatch) -> Iterator[None]:
-    """The backend of ``toy_backend``, installed as a plug-in."""
-    forget = registry.plugins.cache_clear
-    toy_backend.install(tmp_path / "site", monkeypatch)
-    yield
-    forget()
 
 
 @pytest.fixture

@@ -59,6 +59,8 @@ def test_the_first_batch_and_threads_are_those_of_everything():
         ({"seconds": -1.0}, "--seconds"),
         ({"seconds": float("nan")}, "--seconds"),
         ({"seed": 2**64}, "seed"),
+        ({"data_range": 0.0}, "--data-range"),
+        ({"change": float("nan")}, "--change"),
         ({"root": Path()}, "--dataset"),
         ({"dataset": "CIA", "scenes": (StatedScene("a", {}),)}, "dataset"),
         ({"scenes": (StatedScene("a", {}), StatedScene("a", {}))}, "twice"),
