@@ -6,12 +6,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _core, gdal
+from . import gdal
 from .errors import BandError, GridError, RasterError
+from .grid import ceil_to
 from .placement import Aligned, Grid, Warped, place
 from .raster import Raster, alpha_bands, check_plausible, chosen_bands, scaling_of
 
@@ -29,6 +31,8 @@ _SAMPLE_WINDOWS = 4
 _SAMPLE_SIDE = 64
 # Rows that are warped at once. GDAL is slow at fewer; memory grows with more.
 _WARP_ROWS = 256
+# Blocks of a file with more rows than this are read in parts.
+_TALLEST_BLOCK = 1024
 
 
 class Layer:
@@ -53,7 +57,6 @@ class Layer:
         self._find_mask()
         self.placement = place(self._dataset, self.grid, spec, fine, ratio, any_ratio=any_ratio, label=raster.label)
         self._warped: tuple[WarpedVRT, ...] = ()
-        self._block: tuple[int, np.ndarray, np.ndarray] | None = None
         if isinstance(self.placement, Warped):
             self._warped = self._open_warp(self.placement, stack)
         self.dtype = np.dtype(np.float32) if self._warped else self._native
@@ -117,29 +120,58 @@ class Layer:
         Raises:
             RasterError: The file is damaged there.
         """
+        shape = stop - first, self.grid.shape.width
+        pixels, valid = np.empty((len(self._numbers), *shape), self.dtype), np.empty(shape, np.uint8)
+        self.read_into(first, pixels, valid)
+        return pixels, valid
+
+    def read_into(self, first: int, pixels: np.ndarray, valid: np.ndarray) -> None:
+        """As :meth:`read`, into arrays whose bands may lie apart: as many rows from ``first`` on as these have.
+
+        Raises:
+            RasterError: The file is damaged there.
+        """
         if isinstance(self.placement, Aligned):
-            return self._read_aligned(first, stop, self.placement)
-        return self._read_warped(first, stop)
+            self._read_aligned(first, self.placement, pixels, valid)
+        else:
+            self._read_warped(first, pixels, valid)
 
-    def _read_aligned(self, first: int, stop: int, at: Aligned) -> tuple[np.ndarray, np.ndarray]:
-        height, width = self._dataset.height, self._dataset.width
-        columns = self.grid.shape.width
-        y0, y1 = np.clip([first + at.dy, stop + at.dy], 0, height)
-        x0, x1 = np.clip([at.dx, at.dx + columns], 0, width)
-        if (y1 - y0, x1 - x0) == (stop - first, columns):
-            return self._read_native(y0, y1, x0, x1)
-        strip = np.zeros((len(self._numbers), stop - first, columns), self.dtype)
-        valid = np.zeros((stop - first, columns), np.uint8)
+    def whole_blocks(self, stop: int) -> int:
+        """The row at which to end a read that has to reach ``stop``, so that no block is read twice.
+
+        That is the end of a row of the file's blocks, or of what is warped at once. Blocks that are taller than
+        :data:`_TALLEST_BLOCK` rows are not waited for: whole images in one block would have to be held.
+        """
+        if isinstance(self.placement, Aligned):
+            rows, offset = self._block_rows, self.placement.dy
+        else:
+            rows, offset = _WARP_ROWS, 0
+        return min(ceil_to(stop + offset, rows) - offset, self.grid.shape.height)
+
+    @property
+    def surplus_rows(self) -> int:
+        """Rows that :meth:`whole_blocks` adds at most."""
+        return (self._block_rows if isinstance(self.placement, Aligned) else _WARP_ROWS) - 1
+
+    @cached_property
+    def _block_rows(self) -> int:
+        rows = max(self._dataset.block_shapes[n - 1][0] for n in self._numbers)
+        return rows if rows <= _TALLEST_BLOCK else 1
+
+    def _read_aligned(self, first: int, at: Aligned, pixels: np.ndarray, valid: np.ndarray) -> None:
+        rows, columns = valid.shape
+        y0, y1 = np.clip([first + at.dy, first + rows + at.dy], 0, self._dataset.height)
+        x0, x1 = np.clip([at.dx, at.dx + columns], 0, self._dataset.width)
+        if (y1 - y0, x1 - x0) != (rows, columns):
+            pixels[:], valid[:] = 0, 0
         if y1 > y0 and x1 > x0:
-            rows = slice(y0 - first - at.dy, y1 - first - at.dy)
-            cols = slice(x0 - at.dx, x1 - at.dx)
-            strip[:, rows, cols], valid[rows, cols] = self._read_native(y0, y1, x0, x1)
-        return strip, valid
+            inside = slice(y0 - first - at.dy, y1 - first - at.dy), slice(x0 - at.dx, x1 - at.dx)
+            self._read_native(y0, y1, x0, x1, pixels[(slice(None), *inside)], valid[inside])
 
-    def _read_native(self, y0: int, y1: int, x0: int, x1: int) -> tuple[np.ndarray, np.ndarray]:
+    def _read_native(self, y0: int, y1: int, x0: int, x1: int, pixels: np.ndarray, valid: np.ndarray) -> None:
         """A window of the raster's own pixels, and which of them are valid."""
-        pixels = self._pixels(self._dataset, y0, y1, x0, x1)
-        valid = np.ones(pixels.shape[1:], bool)
+        self._read_pixels(self._dataset, y0, y1, x0, x1, pixels)
+        valid[:] = 1
         with self._naming_damage(y0, y1):
             if self._has_mask:
                 valid &= self._dataset.read_masks(self._numbers[0], window=_window(y0, y1, x0, x1)) > 0
@@ -150,37 +182,37 @@ class Layer:
                 valid &= np.isfinite(band)
             if self._nodata is not None and not np.isnan(self._nodata):
                 valid &= band != _as_stored(self._nodata, band.dtype)
-        return pixels, valid.view(np.uint8)
 
-    def _read_warped(self, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+    def _read_warped(self, first: int, pixels: np.ndarray, valid: np.ndarray) -> None:
         """Rows of the grid, put together from blocks of rows that are always the same.
 
         What a warp gives depends, a little, on the window that it is asked for.
         """
-        blocks = [self._warped_block(number) for number in range(first // _WARP_ROWS, -(-stop // _WARP_ROWS))]
-        begin = first // _WARP_ROWS * _WARP_ROWS
-        rows = slice(first - begin, stop - begin)
-        pixels = np.concatenate([pixels for pixels, _ in blocks], axis=1)[:, rows]
-        valid = np.concatenate([valid for _, valid in blocks])[rows]
-        return np.ascontiguousarray(pixels), valid
+        stop = first + len(valid)
+        for begin in range(first // _WARP_ROWS * _WARP_ROWS, stop, _WARP_ROWS):
+            end = min(begin + _WARP_ROWS, self.grid.shape.height)
+            wanted = np.arange(max(first, begin), min(stop, end))
+            here, there = slice(wanted[0] - first, wanted[-1] + 1 - first), wanted - begin
+            whole = len(wanted) == end - begin
+            block = pixels[:, here] if whole else np.empty((len(pixels), end - begin, valid.shape[1]), np.float32)
+            sound = np.ones(block.shape[1:], bool)
+            for source in reversed(self._warped):  # the numbers of the first one are those that stay
+                self._read_pixels(source, begin, end, 0, self.grid.shape.width, block)
+                for band in block:
+                    sound &= np.isfinite(band)
+            if not whole:
+                pixels[:, here] = block[:, there]
+            valid[here] = sound[there]
 
-    def _warped_block(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """The block of rows of that number; the last one is kept, since the next strip begins in it."""
-        if self._block is None or self._block[0] != number:
-            first, stop = number * _WARP_ROWS, min((number + 1) * _WARP_ROWS, self.grid.shape.height)
-            every = [self._pixels(source, first, stop, 0, self.grid.shape.width) for source in self._warped]
-            valid = np.logical_and.reduce([np.isfinite(pixels).all(axis=0) for pixels in every])
-            self._block = number, every[0], valid.view(np.uint8)
-        return self._block[1:]
-
-    def _pixels(self, source: Any, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
-        """The chosen bands of a window, (C, rows, columns)."""
-        window, dtype = _window(y0, y1, x0, x1), self._native if source is self._dataset else np.float32
+    def _read_pixels(self, source: Any, y0: int, y1: int, x0: int, x1: int, out: np.ndarray) -> None:
+        """The chosen bands of a window into ``out``, (C, rows, columns)."""
+        window = _window(y0, y1, x0, x1)
         with self._naming_damage(y0, y1):
             if len({source.dtypes[n - 1] for n in self._numbers}) == 1:
-                pixels: np.ndarray = source.read(self._numbers, window=window, out_dtype=dtype)
-                return pixels
-            return np.stack([source.read(n, window=window, out_dtype=dtype) for n in self._numbers])
+                source.read(self._numbers, window=window, out=out)
+            else:
+                for number, band in zip(self._numbers, out, strict=True):
+                    source.read(number, window=window, out=band)
 
     @contextmanager
     def _naming_damage(self, y0: int, y1: int) -> Iterator[None]:
@@ -207,7 +239,9 @@ class Layer:
         for y in rows:
             for x in _spread(width):
                 side_y, side_x = min(_SAMPLE_SIDE, height - y), min(_SAMPLE_SIDE, width - x)
-                pixels, valid = self._read_native(y, y + side_y, x, x + side_x)
+                pixels = np.empty((len(self._numbers), side_y, side_x), self._native)
+                valid = np.empty((side_y, side_x), np.uint8)
+                self._read_native(y, y + side_y, x, x + side_x, pixels, valid)
                 found.append(pixels[:, valid.astype(bool)].astype(np.float64))
         values = np.concatenate(found, axis=1)
         if values.size == 0:
@@ -249,42 +283,3 @@ def _as_stored(nodata: float, dtype: np.dtype) -> np.generic | float:
         return dtype.type(nodata)
     limits = np.iinfo(dtype)
     return dtype.type(nodata) if limits.min <= nodata <= limits.max and nodata == int(nodata) else float("nan")
-
-
-class Strip:
-    """A sliding window of rows of a layer; rows that the next window shares are kept, not read again.
-
-    Invalid pixels are filled along their row (:func:`stf_infer._core.fill_invalid`), so that they do not poison
-    their neighbours inside of the network; ``valid`` remembers them.
-    """
-
-    def __init__(self, layer: Layer) -> None:
-        self.layer = layer
-        self.first = 0
-        self.pixels: np.ndarray = np.empty((0, 0, 0), layer.dtype)
-        self.valid: np.ndarray = np.empty((0, 0), np.uint8)
-
-    def move_to(self, first: int, stop: int) -> int:
-        """Hold the rows ``[first, stop)`` of the layer's grid.
-
-        Returns:
-            Bytes of those that had to be read.
-        """
-        held_stop = self.first + self.valid.shape[0]
-        if self.valid.size and self.first <= first < held_stop <= stop:
-            kept = slice(first - self.first, None)
-            new = [self._read(held_stop, stop)] if stop > held_stop else []
-            self.pixels = np.concatenate([self.pixels[:, kept], *(n[0] for n in new)], axis=1)
-            self.valid = np.concatenate([self.valid[kept], *(n[1] for n in new)])
-            read = sum(n[0].nbytes for n in new)
-        else:
-            self.pixels, self.valid = self._read(first, stop)
-            read = self.pixels.nbytes
-        self.first = first
-        return read
-
-    def _read(self, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        pixels, valid = self.layer.read(first, stop)
-        if not valid.all():
-            _core.fill_invalid(pixels, valid, self.layer.fallback)
-        return pixels, valid

@@ -17,12 +17,13 @@ import numpy as np
 from . import _core
 from .errors import GridError, NodataError, UsageError
 from .grid import Shape, Tile, TilePlan, Window
-from .layer import Layer, Strip
+from .layer import Layer
 from .placement import Grid
 from .raster import Raster
 from .sampling import interpolation, mirrored
 from .scene_scalars import RULES, Means
 from .spec import KNOWN_ROLES, InputSpec, ModelSpec, RasterSpec
+from .strip import Strip
 
 # Rows that are held at once while numbers of the whole scene are computed.
 _SCALAR_ROWS = 256

@@ -17,9 +17,9 @@ from fakes import UTM, write_tif
 from layer_support import FINE, layer, whole
 from stf_infer.errors import BandError, RasterError
 from stf_infer.grid import Shape
-from stf_infer.layer import Strip
 from stf_infer.placement import Grid, Warped
 from stf_infer.raster import Raster
+from stf_infer.strip import Strip
 
 
 @pytest.fixture

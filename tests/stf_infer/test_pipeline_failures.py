@@ -75,16 +75,16 @@ def test_an_error_in_the_engine_stops_the_others(error, at):
 
 
 def test_an_error_while_reading_stops_the_others(monkeypatch):
-    read = Layer.read
+    read = Layer.read_into
 
-    def damaged(self: Layer, first: int, stop: int) -> Any:
+    def damaged(self: Layer, first: int, pixels: np.ndarray, valid: np.ndarray) -> None:
         if first > 60:
             raise RasterError("fine_t1 is damaged")
-        return read(self, first, stop)
+        read(self, first, pixels, valid)
 
-    monkeypatch.setattr(Layer, "read", damaged)
+    monkeypatch.setattr(Layer, "read_into", damaged)
     with pytest.raises(RasterError, match="damaged"):
-        fuse(only_fine(lambda x: x), inputs(200, 200), 16)
+        fuse(only_fine(lambda x: x), inputs(400, 200), 16)
     assert stage_threads() == []
 
 
