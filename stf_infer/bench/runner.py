@@ -6,17 +6,22 @@ from __future__ import annotations
 import datetime
 import os
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, get_args
 
+from ..baselines.scenes import BaselineName
 from ..engines.isolation import Errand, run_apart
+from ..engines.target import Say
 from ..errors import OutputError
+from . import baseline_rows
 from .environment import Environment
 from .result import Result, Row
 from .rows import Planned, open_bundles, plan
+from .scene_list import scene_list
+from .scenes import BenchScene
 from .settings import Settings
-from .worker import Task, measure
+from .worker import BaselineTask, Task, measure, measure_baseline
 
 # Called with what is being done, how many rows are done, and how many there are.
 Progress = Callable[[str, int, int], None]
@@ -50,23 +55,82 @@ def run(
     bundles = open_bundles(settings)
     planned, unavailable = plan(bundles, settings)
     check_writable(settings.out)
+    scenes = scene_list(settings, bundles, lambda what: progress and progress(what, 0, len(planned)))
+    bench = _Bench(settings, tuple(scenes), planned, progress, apart)
     environment = Environment.before()
-    rows: list[Row] = []
-    for one in planned:
-        told = partial(_tell, progress, one.row.name, len(rows), len(planned))
-        rows.append(_measured(one, settings, told, apart))
-        environment.after_row(one.row.name)
+    for row in bench.measured():
+        environment.after_row(row.name)
     return Result(
         package=__version__,
         measured=measured,
         seconds=time.perf_counter() - began,
         command=tuple(command),
         settings=settings.as_dict(),
-        machine=environment.machine(rows),
-        scenes=(),
-        rows=tuple(rows),
+        machine=environment.machine(bench.rows),
+        scenes=tuple(scene.facts for scene in scenes),
+        rows=tuple(bench.rows),
         unavailable=unavailable,
     )
+
+
+class _Bench:
+    """Rows that are measured one after the other."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        scenes: tuple[BenchScene, ...],
+        planned: Sequence[Planned],
+        progress: Progress | None,
+        apart: bool,
+    ) -> None:
+        self.settings, self.scenes, self.planned, self.progress, self.apart = settings, scenes, planned, progress, apart
+        self.baselines: tuple[BaselineName, ...] = get_args(BaselineName) if scenes and settings.baselines else ()
+        self.rows: list[Row] = []
+        # What fp32 made of each scene, by bundle and number of steps.
+        self._fp32: dict[tuple[str, int | None], dict[str, Path]] = {}
+
+    def measured(self) -> Iterator[Row]:
+        """Every row, when it is done."""
+        for one in self.planned:
+            yield self._engine(one)
+        for name in self.baselines:
+            task = BaselineTask(name, self.settings, self.scenes)
+            yield self._done(baseline_rows.planned(name), measure_baseline, task)
+
+    def _engine(self, planned: Planned) -> Row:
+        row = planned.row
+        if row.failure is not None:
+            self.rows.append(row)
+            return row
+        key = row.bundle, row.steps
+        row = self._done(row, measure, Task(planned, self.settings, self.scenes, self._fp32.get(key, {})))
+        if row.precision == "fp32" and row.quality:
+            names = {one.scene for one in row.quality}
+            images = {s.facts.name: s.result_path(self.settings.out, row.name) for s in self.scenes}
+            self._fp32.setdefault(key, {name: image for name, image in images.items() if name in names})
+        return row
+
+    def _done(self, row: Row, function: Callable[[Any, Say], dict[str, Any]], task: Any) -> Row:
+        """A row, with its figures or with the reason why there are none."""
+        errand = Errand(
+            function=f"{function.__module__}:{function.__name__}",
+            doing=f"Measuring {row.name}",
+            smaller="Take fewer tiles in a call (--batch), or a smaller scene",
+        )
+        number, total = len(self.rows), len(self.planned) + len(self.baselines)
+
+        def say(what: str) -> None:
+            if self.progress is not None:
+                self.progress(f"{row.name}: {what}", number, total)
+
+        try:
+            found = run_apart(errand, task, say) if self.apart else function(task, say)
+            row = Row.model_validate(found)
+        except Exception as error:
+            row = row.model_copy(update={"failure": str(errand.as_error(error))})
+        self.rows.append(row)
+        return row
 
 
 def check_writable(folder: Path) -> None:
@@ -84,27 +148,6 @@ def check_writable(folder: Path) -> None:
         raise OutputError(
             "Results cannot be written here", got=f"{folder}: {error.strerror}", fix="Name another folder: --out DIR"
         ) from error
-
-
-def _tell(progress: Progress | None, name: str, done: int, total: int, what: str) -> None:
-    if progress is not None:
-        progress(f"{name}: {what}", done, total)
-
-
-def _measured(planned: Planned, settings: Settings, say: Callable[[str], None], apart: bool) -> Row:
-    """A row, with its figures or with the reason why there are none."""
-    if planned.row.failure is not None:
-        return planned.row
-    errand = Errand(
-        function="stf_infer.bench.worker:measure",
-        doing=f"Measuring {planned.row.name}",
-        smaller="Take fewer tiles in a call (--batch), or a smaller scene",
-    )
-    task = Task(planned, settings)
-    try:
-        return Row.model_validate(run_apart(errand, task, say) if apart else measure(task, say))
-    except Exception as error:
-        return planned.row.model_copy(update={"failure": str(errand.as_error(error))})
 
 
 def _now() -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import importlib
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import golden
 from ..accuracy.gate import record_of
+from ..baselines.scenes import BaselineName
 from ..bundle import Bundle
 from ..engines import Engine
 from ..engines.host_loop import HostLoop
@@ -20,9 +23,14 @@ from ..engines.machine import cores
 from ..engines.opening import Candidate
 from ..engines.target import Say
 from ..errors import EngineError
+from ..model import Model
+from ..samples.spec import SampleSpec
+from . import baseline_rows, on_scenes
 from .latency import Effort, latency
+from .on_scenes import Found, Round
 from .result import Latency, Row
 from .rows import Planned
+from .scenes import BenchScene
 from .settings import Settings
 
 # Other numbers of tiles and threads are measured for this part of what the run's own are.
@@ -37,10 +45,34 @@ class Task:
     Attributes:
         planned: The engine.
         settings: What to measure.
+        scenes: What to fuse.
+        references: What the fp32 engine of the same bundle made, by name of the scene.
     """
 
     planned: Planned
     settings: Settings
+    scenes: tuple[BenchScene, ...] = ()
+    references: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BaselineTask:
+    """What the process of a baseline is sent: its name, what to measure, and what to fuse."""
+
+    name: BaselineName
+    settings: Settings
+    scenes: tuple[BenchScene, ...]
+
+
+def measure_baseline(task: BaselineTask, say: Say) -> dict[str, Any]:
+    """Measure a baseline; as :func:`measure`."""
+    common = _round(task.settings, say)
+    row = baseline_rows.measure(task.name, task.scenes, common, threads=task.settings.thread_count)
+    return row.model_dump(mode="json")
+
+
+def _round(settings: Settings, say: Say) -> Round:
+    return Round(row="", folder=settings.out, repeats=settings.repeats, say=say)
 
 
 def measure(task: Task, say: Say) -> dict[str, Any]:
@@ -61,7 +93,7 @@ def measure(task: Task, say: Say) -> dict[str, Any]:
 
 class _Measurement:
     def __init__(self, task: Task, say: Say) -> None:
-        self.planned, self.settings, self.say = task.planned, task.settings, say
+        self.task, self.planned, self.settings, self.say = task, task.planned, task.settings, say
         self.effort = Effort(self.settings.runs, self.settings.seconds)
         self.threads = self.settings.thread_count
 
@@ -70,13 +102,16 @@ class _Measurement:
         began = time.perf_counter()
         self.bundle = Bundle.open(self.planned.row.bundle)
         self.candidate = self.planned.find(self.bundle, self.settings.batch)
-        with self.open(self.threads) as engine:
-            load = time.perf_counter() - began
+        engine = self.open(self.threads)
+        load = time.perf_counter() - began
+        with engine:
             batch = self.settings.batch or usual_batch(self.bundle, engine.preferred_batch)
             first = self.first_call(engine, batch)
             self.say("calls")
             found, on_device = self.latency(engine, batch, self.threads, self.effort)
             told, on_cpu = _told(engine, self.candidate), engine.describe().get("device") == "cpu"
+            # Before larger batches: the memory of this process is that of a run so far.
+            fused = self.fuse(engine, found)
             sweep = self.batches(engine, batch)
         sweep += self.thread_counts(batch, on_cpu)
         held_to = record_of(self.bundle, self.candidate)
@@ -88,6 +123,7 @@ class _Measurement:
                 "latency": found,
                 "on_device": on_device,
                 "sweep": tuple(sweep),
+                **vars(fused),
                 "budget": "" if held_to is None else held_to.told(),
             }
         )
@@ -137,6 +173,27 @@ class _Measurement:
         """Calls with so many golden tiles."""
         noise = golden.golden_noise(self.bundle.spec, batch)
         return latency(engine, self.feed(batch), effort, threads=threads, noise=noise)
+
+    def fuse(self, engine: Engine, found: Latency) -> Found:
+        """Every scene through this engine."""
+        if not self.task.scenes or isinstance(self.bundle.spec, SampleSpec):
+            return Found()
+        common = replace(
+            _round(self.settings, self.say),
+            row=self.planned.row.name,
+            tile_seconds=found.tile.p50,
+            references=self.task.references,
+        )
+        model = Model(self.bundle, threads=self.threads)
+        model.take(engine)  # which is closed by whoever opened it
+        return on_scenes.measure(
+            model,
+            self.task.scenes,
+            common,
+            tile_batch=self.settings.batch,
+            seed=self.settings.seed,
+            any_ratio=self.settings.any_ratio,
+        )
 
     def batches(self, engine: Engine, own: int) -> list[Latency]:
         """Other numbers of tiles in a call, as far as the engine takes them."""

@@ -9,12 +9,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import UsageError
+from ._bench_scenes import scene_options, scene_settings
 from ._verb import Report, stderr_console, verb
+
+if TYPE_CHECKING:
+    from ..bench.result import Result
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +57,11 @@ class _Bench(click.Command):
 @click.option("--runs", type=int, default=20, show_default=True, help="Calls to measure at least.")
 @click.option("--seconds", type=float, default=1.0, show_default=True, help="Seconds to measure at least.")
 @click.option("--steps", metavar="N,N,...", help="Of diffusion networks that are looped: other numbers of steps.")
+@scene_options
+@click.option("--repeats", type=int, default=3, show_default=True, help="How often every scene is fused.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Which noise diffusion networks see.")
+@click.option("--no-scenes", is_flag=True, help="Measure tiles alone.")
+@click.option("--no-baselines", is_flag=True, help="Leave out what fusion has to beat.")
 @click.option("--out", metavar="DIR", default="stf-bench", show_default=True, help="Where everything goes.")
 def bench(
     bundles: tuple[str, ...],
@@ -65,14 +74,20 @@ def bench(
     runs: int,
     seconds: float,
     steps: str | None,
+    repeats: int,
+    seed: int,
+    no_scenes: bool,
+    no_baselines: bool,
     out: str,
+    **scenes: Any,
 ) -> Report:
     """Measure bundles on every engine and precision that can be used here: the embedded demo where none is named.
 
-    DIR then holds bench.json, which has all that is needed to repeat the run, and the same as pages for people. An
-    engine that fails is listed with its reason, and the rest goes on; the exit code is then 1.
+    Scenes are a procedural one, folders (--scene), rasters by role (--fine-t1 ... --truth), or a benchmark dataset
+    (--dataset CIA --root DIR). DIR then holds bench.json, which has all that is needed to repeat the run, and the same
+    as pages for people. An engine that fails is listed with its reason, and the rest goes on; the exit code is then 1.
     """
-    from ..bench import report, runner
+    from ..bench import runner
     from ..bench.settings import Settings
 
     settings = Settings(
@@ -86,19 +101,46 @@ def bench(
         runs=runs,
         seconds=seconds,
         steps=_numbers("--steps", steps),
+        repeats=repeats,
+        seed=seed,
+        scene_part=not no_scenes,
+        baselines=not no_baselines,
         out=Path(out),
+        **scene_settings(**scenes),
     )
     with _progress() as progress:
         result = runner.run(settings, command=_command(), progress=progress)
-    failed = any(row.failure for row in result.rows)
-    written = report.write(result, settings.out)
+    written, problem = _write(result, settings.out)
+    failed = any(row.failure for row in result.rows) or problem
 
     def show(console: Any) -> None:
+        from ..bench import report
+
         report.show(result, console)
         for path in written.values():
             console.print(str(path), markup=False, highlight=False, soft_wrap=True)
+        if problem:
+            console.print(problem, markup=False, highlight=False, soft_wrap=True)
 
     return Report(result.model_dump(mode="json"), show, exit_code=1 if failed else 0)
+
+
+def _write(result: Result, folder: Path) -> tuple[dict[str, Path], str]:
+    """Write everything; what was measured is written whatever becomes of the pages for people.
+
+    Returns:
+        The files; and why there are not all of them, or nothing.
+    """
+    from ..bench import report
+    from ..bench.report.files import write_all
+
+    (path,) = write_all(folder, {"bench.json": result.model_dump_json(indent=1) + "\n"})
+    try:
+        return {"json": path, **report.rewrite(result, folder, rasters=folder)}, ""
+    except Exception as error:
+        _log.debug("the pages failed", exc_info=True)
+        problem = f"The pages could not be written: {error}. `python -m stf_infer.bench report {path}` tries again."
+        return {"json": path}, problem
 
 
 def _command() -> tuple[str, ...]:

@@ -33,6 +33,7 @@ def bench(tmp_path):
 
     def do(*, apart=False, progress=None, **settings):
         settings = {"bundles": (place,), "precisions": ("fp32",), "runs": 3, "seconds": 0.01, **settings}
+        settings.setdefault("scene_part", False)
         asked = Settings(out=tmp_path / "out", **settings)
         return run(asked, command=("bench", "net.stf"), progress=progress, apart=apart)
 
@@ -147,6 +148,7 @@ def test_real_engines_of_the_diffusion_demo_with_fewer_steps(tmp_path, monkeypat
         seconds=0.0,
         steps=(1,),
         sweep=False,
+        scene_part=False,
         out=tmp_path / "out",
     )
     four, one = run(settings, apart=False).rows

@@ -5,9 +5,12 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from affine import Affine
 from click.testing import CliRunner
 
+from fakes import block_mean, grid_transform, smooth_field, write_tif
 from handmade_bundle import make_bundle
 from stf_infer.bench import environment, runner
 from stf_infer.cli import main
@@ -25,8 +28,9 @@ def bench(toys, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "run", lambda *given, **more: kept(*given, **more, apart=False))
     place = make_bundle(tmp_path / "net.stf")
 
-    def call(*more, bundle=place):
-        arguments = ["bench", *([] if bundle is None else [bundle]), *QUICK, "--out", tmp_path / "out", *more]
+    def call(*more, bundle=place, scenes=False):
+        arguments = ["bench", bundle, *QUICK, "--out", tmp_path / "out", *more]
+        arguments += [] if scenes else ["--no-scenes"]
         return CliRunner(env={"COLUMNS": "200"}).invoke(main, [str(a) for a in arguments])
 
     return call
@@ -84,6 +88,104 @@ def test_bad_arguments_are_exit_code_2_and_leave_nothing(bench, tmp_path, more, 
     assert says in " ".join(ran.stderr.split())
     assert set(json.loads(ran.stdout)) == {"error", "what", "got", "allowed", "fix"}
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def scene(tmp_path):
+    """A folder with the rasters of the toys' network, and the truth that they predict."""
+    folder = tmp_path / "place"
+    folder.mkdir()
+    fine = smooth_field(2, 64, 96)
+    coarse = block_mean(fine, 4)
+    files = {"fine_t1": fine, "fine_t2_truth": fine + np.float32(0.05)}
+    for name, image in files.items():
+        write_tif(folder / f"{name}.tif", image, names=("red", "nir"))
+    for name, image in {"coarse_t1": coarse, "coarse_t2": coarse + np.float32(0.05)}.items():
+        write_tif(folder / f"{name}.tif", image, pixel=120, names=("red", "nir"))
+    return folder
+
+
+def test_a_folder_with_a_scene_is_fused_and_measured_beside_baselines(bench, scene, tmp_path):
+    ran = bench("--scene", scene, "--repeats", "2", "--json", scenes=True)
+    assert ran.exit_code == 0, ran.output
+    data = json.loads(ran.stdout)
+    assert [one["name"] for one in data["scenes"]] == ["place"]
+    assert data["scenes"][0]["truth"] == str(scene / "fine_t2_truth.tif")
+    rows = {row["name"]: row for row in data["rows"]}
+    names = ["net | toy-open fp32", "net | toy-open bf16", "baseline | copy", "baseline | change", "baseline | starfm"]
+    assert list(rows) == names
+    for name in names:
+        assert len(rows[name]["throughput"][0]["seconds"]) == (1 if "starfm" in name else 2)
+        assert (tmp_path / "out" / rows[name]["quality"][0]["image"]).exists()
+    # The network is the change itself, and copying misses all of it.
+    assert rows[names[0]]["quality"][0]["truth"]["pooled"]["rmse"] == pytest.approx(0, abs=1e-6)
+    assert rows["baseline | copy"]["quality"][0]["truth"]["pooled"]["rmse"] == pytest.approx(0.05, abs=1e-6)
+    assert rows[names[0]]["quality"][0]["fp32"] is None
+    assert rows[names[1]]["quality"][0]["fp32"]["pooled"]["rmse"] == 0
+    assert rows[names[0]]["throughput"][0]["peak_memory"] > 0
+
+
+def test_rasters_by_role_with_what_is_stated_about_them(bench, scene):
+    roles = [
+        part
+        for role in ("fine_t1", "coarse_t1", "coarse_t2")
+        for part in (f"--{role.replace('_', '-')}", scene / f"{role}.tif")
+    ]
+    more = ["--truth", scene / "fine_t2_truth.tif", "--nodata", "-1", "--bands", "truth=red,nir", "--no-baselines"]
+    ran = bench(*roles, *more, "--precision", "fp32", "--json", scenes=True)
+    assert ran.exit_code == 0, ran.output
+    data = json.loads(ran.stdout)
+    assert [row["name"] for row in data["rows"]] == ["net | toy-open fp32"]
+    assert data["settings"]["scenes"][0]["truth"] == {
+        "data": str(scene / "fine_t2_truth.tif"),
+        "bands": ["red", "nir"],
+        "nodata": -1.0,
+    }
+    assert data["rows"][0]["quality"][0]["truth"]["pooled"]["rmse"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_truth_on_another_grid_is_refused_before_anything_is_measured_and_warped_where_asked(bench, scene):
+    truth = smooth_field(2, 64, 96)
+    write_tif(
+        scene / "fine_t2_truth.tif",
+        truth,
+        names=("red", "nir"),
+        transform=grid_transform() @ Affine.translation(0.5, 0),
+    )
+    ran = bench("--scene", scene, scenes=True)
+    assert ran.exit_code == 2
+    assert "--warp-truth" in ran.stderr
+    ran = bench("--scene", scene, "--warp-truth", "--no-baselines", scenes=True)
+    assert ran.exit_code == 0, ran.output
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--scene", "nowhere"], "A scene is a folder with a raster for each role"),
+        (["--coarse-t1", "c.tif"], "A scene has a fine_t1"),
+        (["--scale", "0.1"], "Values are stated, and no scene is"),
+        (["--dataset", "CIB"], "No dataset of that name"),
+        (["--dataset", "CIA"], "CIA is read from a folder"),
+        (["--root", "."], "--root is the folder of a dataset, and none is named"),
+        (["--side", "8"], "procedural scene is larger"),
+    ],
+)
+def test_scenes_that_are_none(bench, more, says):
+    ran = bench(*more, scenes=True)
+    assert ran.exit_code == 2
+    assert says in " ".join(ran.stderr.split())
+
+
+def test_what_was_measured_is_written_even_where_the_pages_fail(bench, tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr("stf_infer.bench.report.rewrite", broken)
+    ran = bench("--precision", "fp32")
+    assert ran.exit_code == 1
+    assert "The pages could not be written: no font" in ran.stdout
+    assert json.loads((tmp_path / "out" / "bench.json").read_text())["rows"][0]["failure"] is None
 
 
 def test_a_bundle_that_is_none(bench, tmp_path):
