@@ -10,6 +10,7 @@ from typing import Any
 
 from ..baselines import fuse_baseline
 from ..baselines.scenes import BASELINES, BaselineName
+from ..errors import StfError, UsageError
 from .on_scenes import Round, over
 from .result import Row
 from .scenes import BenchScene
@@ -38,10 +39,10 @@ def measure(name: BaselineName, scenes: Sequence[BenchScene], common: Round, *, 
     row = planned(name)
     common = replace(common, row=row.name, repeats=1 if name == "starfm" else common.repeats)
 
-    def prepare(scene: BenchScene) -> Fuse | str:
+    def prepare(scene: BenchScene) -> Fuse | StfError:
         missing = [role for role in BASELINES[name] if role not in scene.inputs]
         if missing:
-            return f"{name} takes {', '.join(missing)}"
+            return UsageError(f"The baseline {name} takes {', '.join(missing)} too", got=", ".join(scene.inputs))
         options: dict[str, Any] = {
             "ratio": max(round(scene.facts.ratio), 1),
             "unit": scene.facts.unit,

@@ -79,7 +79,7 @@ def measure(
     """
     spec = model.spec
 
-    def prepare(scene: BenchScene) -> Fuse | str:
+    def prepare(scene: BenchScene) -> Fuse | StfError:
         refusal = scene.refusal(spec, any_ratio=any_ratio)
         if refusal is not None:
             return refusal
@@ -91,7 +91,7 @@ def measure(
     return over(scenes, prepare, common)
 
 
-def over(scenes: Sequence[BenchScene], prepare: Callable[[BenchScene], Fuse | str], common: Round) -> Found:
+def over(scenes: Sequence[BenchScene], prepare: Callable[[BenchScene], Fuse | StfError], common: Round) -> Found:
     """Fuse and judge every scene.
 
     Args:
@@ -99,13 +99,15 @@ def over(scenes: Sequence[BenchScene], prepare: Callable[[BenchScene], Fuse | st
         prepare: Gives what fuses a scene, or why that cannot be.
         common: How.
     """
-    speed, judged, notes = [], [], []
+    speed, judged = [], []
+    refused: dict[str, list[tuple[str, StfError]]] = {}
+    failed = []
     for scene in scenes:
         name = scene.facts.name
         try:
             fuse = prepare(scene)
-            if isinstance(fuse, str):
-                notes.append(f"{name} is left out: {fuse}")
+            if isinstance(fuse, StfError):
+                refused.setdefault(fuse.what, []).append((name, fuse))
                 continue
             common.say(f"fusing {name}")
             image = scene.result_path(common.folder, common.row)
@@ -123,5 +125,11 @@ def over(scenes: Sequence[BenchScene], prepare: Callable[[BenchScene], Fuse | st
             fp32 = common.references.get(name)
             judged.append(quality.judge(image, scene, common.folder, fp32=fp32, seam=fused.seam))
         except StfError as error:
-            notes.append(f"{name} failed: {error}")
-    return Found(tuple(speed), tuple(judged), tuple(notes))
+            failed.append(f"{name} failed: {error}")
+    return Found(tuple(speed), tuple(judged), (*(_left_out(same) for same in refused.values()), *failed))
+
+
+def _left_out(same: Sequence[tuple[str, StfError]]) -> str:
+    """One line for all scenes that are left out for the same reason."""
+    (name, error), more = same[0], len(same) - 1
+    return f"{name}{f' and {more} more' if more else ''} left out: {error}"

@@ -65,13 +65,13 @@ class BenchScene:
         """Where the result of a row goes: ``results/ROW/SCENE.tif`` in the folder of the bench."""
         return folder / "results" / _slug(row) / f"{_slug(self.facts.name)}.tif"
 
-    def refusal(self, spec: ModelSpec | SampleSpec, *, any_ratio: bool = False) -> str | None:
+    def refusal(self, spec: ModelSpec | SampleSpec, *, any_ratio: bool = False) -> StfError | None:
         """Why a network cannot be measured on this scene; None where it can.
 
         Opens the rasters as a run would: roles, bands, scales, grids and the bands of the truth.
         """
         if isinstance(spec, SampleSpec):
-            return f"{spec.name} takes samples and no rasters, so it fuses no scene"
+            return UsageError(f"{spec.name} takes samples and no rasters: it fuses no scene", got=spec.network)
         try:
             with Scene(spec, self.inputs_of(spec), any_ratio=any_ratio):
                 pass
@@ -80,7 +80,7 @@ class BenchScene:
                 with self.truth.open() as dataset:
                     chosen_bands(self.truth, dataset, wanted)
         except StfError as error:
-            return str(error)
+            return error
         return None
 
 

@@ -122,12 +122,13 @@ def test_a_scene_that_lacks_a_role_is_left_out_with_the_reason(tmp_path):
     found = measure(adds_change(), [a_scene(tmp_path, "coarse_t2")], Round("row", tmp_path))
     assert (found.throughput, found.quality) == ((), ())
     (note,) = found.notes
-    assert note.startswith("one is left out: ")
+    assert note.startswith("one left out: ")
     assert "--coarse-t2" in note
 
 
 def test_a_scene_without_the_bands_is_left_out_with_the_reason(scene, tmp_path):
-    (note,) = measure(adds_change(bands=("red", "green")), [scene], Round("row", tmp_path)).notes
+    (note,) = measure(adds_change(bands=("red", "green")), [scene, scene], Round("row", tmp_path)).notes
+    assert note.startswith("one and 1 more left out: ")
     assert "green not found" in note
 
 
@@ -179,6 +180,6 @@ def test_every_baseline_is_a_row(scene, tmp_path, name):
 def test_a_baseline_without_its_rasters_is_a_row_with_the_reason(tmp_path):
     scene = a_scene(tmp_path, "coarse_t1", "coarse_t2")
     row = baseline_rows.measure("change", [scene], Round("", tmp_path))
-    assert row.failure == "one is left out: change takes coarse_t1, coarse_t2"
+    assert row.failure == "one left out: The baseline change takes coarse_t1, coarse_t2 too. Got: fine_t1."
     assert baseline_rows.measure("copy", [scene], Round("", tmp_path)).failure is None
     assert baseline_rows.measure("copy", [], Round("", tmp_path)).failure == "There is no scene"
