@@ -113,3 +113,9 @@ def driver(library: Any = None) -> str:
     if library is None or library.nvmlSystemGetDriverVersion(text, 96):
         return ""
     return text.value.decode(errors="replace")
+
+
+def used_memory(library: Any = None) -> int | None:
+    """Bytes of memory of all GPUs that are taken, by whomever; None where there is no GPU, or none says it."""
+    found = [used for gpu in gpus(library) if (used := gpu.used_memory()) is not None]
+    return sum(found) if found else None

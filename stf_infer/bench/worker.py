@@ -25,7 +25,8 @@ from ..engines.target import Say
 from ..errors import EngineError
 from ..model import Model
 from ..samples.spec import SampleSpec
-from . import baseline_rows, on_scenes
+from . import baseline_rows, nvml, on_scenes
+from .energy import Meter
 from .latency import Effort, latency
 from .on_scenes import Found, Round
 from .result import Latency, Row
@@ -72,7 +73,7 @@ def measure_baseline(task: BaselineTask, say: Say) -> dict[str, Any]:
 
 
 def _round(settings: Settings, say: Say) -> Round:
-    return Round(row="", folder=settings.out, repeats=settings.repeats, say=say)
+    return Round(row="", folder=settings.out, repeats=settings.repeats, meter=Meter, say=say)
 
 
 def measure(task: Task, say: Say) -> dict[str, Any]:
@@ -183,6 +184,7 @@ class _Measurement:
             row=self.planned.row.name,
             tile_seconds=found.tile.p50,
             references=self.task.references,
+            device_memory=_nothing if engine.describe().get("device") == "cpu" else nvml.used_memory,
         )
         model = Model(self.bundle, threads=self.threads)
         model.take(engine)  # which is closed by whoever opened it
@@ -215,6 +217,10 @@ class _Measurement:
                     engine.trial(self.feed(batch))
                     found.append(self.latency(engine, batch, threads, self.effort.part(_SWEPT))[0])
         return found
+
+
+def _nothing() -> None:
+    """The memory of a device that is not there."""
 
 
 def _powers_of_two(most: int) -> list[int]:
