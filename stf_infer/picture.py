@@ -135,6 +135,20 @@ def write_png(path: str | Path, picture: np.ndarray) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
+    try:
+        Path(path).write_bytes(encoded(picture))
+    except OSError as error:
+        raise OutputError("The picture cannot be written", got=f"{path}: {error.strerror}") from error
+
+
+def encoded(picture: np.ndarray, driver: str = "PNG", **options: int) -> bytes:
+    """A picture as the bytes of a file.
+
+    Args:
+        picture: uint8 ``(H, W, 3)``, or ``(H, W, 4)`` with opacity.
+        driver: GDAL's name of the format.
+        options: Creation options of the driver.
+    """
     from rasterio.errors import NotGeoreferencedWarning
     from rasterio.io import MemoryFile
 
@@ -142,13 +156,15 @@ def write_png(path: str | Path, picture: np.ndarray) -> None:
     shape = {"count": count, "height": height, "width": width}
     with warnings.catch_warnings(), MemoryFile() as memory:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with memory.open(driver="PNG", dtype="uint8", **shape) as png:
-            png.write(np.moveaxis(picture, -1, 0))
-        content = memory.read()
-    try:
-        Path(path).write_bytes(content)
-    except OSError as error:
-        raise OutputError("The picture cannot be written", got=f"{path}: {error.strerror}") from error
+        with memory.open(driver=driver, dtype="uint8", **shape, **options) as image:
+            image.write(np.moveaxis(picture, -1, 0))
+        return bytes(memory.read())
+
+
+def round_up(value: float) -> float:
+    """The next round number: 1, 1.5, 2, 3, 4, 5, 6 or 8 times a power of ten."""
+    power = 10.0 ** np.floor(np.log10(max(value, 1e-6)))
+    return float(next(power * step for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if power * step >= value * 0.999))
 
 
 # Lettering -----------------------------------------------------------------------------------------------

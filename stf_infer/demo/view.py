@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..datasets import Scene
-from ..picture import Panel, composite, heat, sheet, stretch, write_png
+from ..picture import Panel, composite, heat, round_up, sheet, stretch, write_png
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +29,7 @@ def draw(path: Path, scene: Scene, fused: np.ndarray, reports: Mapping[str, Metr
         name: np.where(valid, np.abs(guess - scene.fine_t2).mean(0), np.nan)
         for name, guess in guesses(scene, fused).items()
     }
-    highest = _round_up(float(np.nanquantile(away[COPY], 0.97))) if valid.any() else 1.0
+    highest = round_up(float(np.nanquantile(away[COPY], 0.97))) if valid.any() else 1.0
 
     def photo(image: np.ndarray, title: str, note: str, seen: np.ndarray | None = None) -> Panel:
         shown = image if seen is None else np.where(seen, image, np.nan)
@@ -54,12 +54,6 @@ def draw(path: Path, scene: Scene, fused: np.ndarray, reports: Mapping[str, Metr
         ],
     ]
     write_png(path, sheet(rows, scale=(highest, "reflectance")))
-
-
-def _round_up(value: float) -> float:
-    """The next round number: 1, 1.5, 2, 3, 4, 5, 6 or 8 times a power of ten."""
-    power = 10.0 ** np.floor(np.log10(max(value, 1e-6)))
-    return float(next(power * step for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if power * step >= value * 0.999))
 
 
 def show(console: Console, result: DemoResult) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a bench hands out: tables on a terminal, JSON, Markdown.
+"""What a bench hands out: tables on a terminal, JSON, Markdown, and a page.
 
 Everything is made from a :class:`~stf_infer.bench.result.Result`, and from the rasters that it names.
 """
@@ -11,22 +11,23 @@ from pathlib import Path
 from ..result import Result
 from .files import write_all
 from .markdown import markdown
+from .page import page
 from .terminal import show
 
-__all__ = ["markdown", "rewrite", "show", "write"]
+__all__ = ["markdown", "page", "rewrite", "show", "write"]
 
 _SUFFIXES = {"json": "json", "markdown": "md", "html": "html"}
 
 
 def write(result: Result, folder: str | Path) -> dict[str, Path]:
-    """Write ``bench.json`` and ``bench.md``: all, or none.
+    """Write ``bench.json``, ``bench.md`` and ``bench.html``: all, or none.
 
     Args:
         result: What was measured.
         folder: Where they go, and what paths in the result are relative to; made if it is missing.
 
     Returns:
-        ``json`` and ``markdown``, to their paths.
+        ``json``, ``markdown`` and ``html``, to their paths.
 
     Raises:
         OutputError: The folder cannot be written to; what stood there before is unchanged.
@@ -46,7 +47,7 @@ def rewrite(result: Result, folder: str | Path, *, rasters: str | Path, name: st
         name: Of the files, without their suffix.
 
     Returns:
-        ``markdown``, to its path.
+        ``markdown`` and ``html``, to their paths.
 
     Raises:
         OutputError: The folder cannot be written to; what stood there before is unchanged.
@@ -55,7 +56,7 @@ def rewrite(result: Result, folder: str | Path, *, rasters: str | Path, name: st
 
 
 def _reports(result: Result, rasters: Path) -> dict[str, str]:
-    return {"markdown": markdown(result)}
+    return {"markdown": markdown(result), "html": page(result, rasters)}
 
 
 def _written(folder: Path, name: str, texts: dict[str, str]) -> dict[str, Path]:

@@ -126,11 +126,14 @@ def accuracy(result: Result) -> Table | None:
 
 
 def all_metrics(result: Result, scene: str) -> Table | None:
-    """Every pooled metric against the truth of one scene; None where there is no truth."""
+    """Every pooled metric of the field against the truth of one scene; None where there is no truth.
+
+    Names that mean the same are left out: AAD is MAE, CC is PCC, and an angle is told in degrees.
+    """
     found = [
         (row, q.truth) for row in result.rows for q in row.quality if q.scene == scene and q.truth and not row.failure
     ]
-    shown = [m for m in HEADINGS if any(m in f.pooled for _, f in found)]
+    shown = [m for m in HEADINGS if m not in ("aad", "cc", "sam_rad") and any(m in f.pooled for _, f in found)]
     entries = [(row.name, [f.pooled.get(m) for m in shown]) for row, f in found]
     return _metrics_table("All metrics against the truth", result, shown, entries)
 
