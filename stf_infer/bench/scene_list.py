@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..bundle import Bundle
+from ..errors import UsageError
 from ..samples.spec import SampleSpec
 from ..spec import ModelSpec
 from . import scenes
@@ -20,6 +21,8 @@ def scene_list(settings: Settings, bundles: Sequence[Bundle], say: Callable[[str
         settings: What is asked for.
         bundles: What will fuse it; nothing is prepared where none takes rasters.
         say: Called with what is being prepared.
+
+    Unit, and ratio where the coarse rasters lie on fine pixels, are those of the first network.
 
     Raises:
         StfError: As :mod:`stf_infer.bench.scenes`: a raster cannot be read, the truth lies on another grid, nothing
@@ -43,7 +46,10 @@ def scene_list(settings: Settings, bundles: Sequence[Bundle], say: Callable[[str
         say("making a scene")
         return [scenes.procedural(settings.out, settings.side)]
     found = []
-    for one in settings.scenes:
+    places = [scenes.place_of(settings.out, one.name) for one in settings.scenes]
+    for one, place in zip(settings.scenes, places, strict=True):
+        if places.count(place) > 1:
+            raise UsageError("Two scenes have names that are too much alike for files", got=one.name)
         say(f"looking through {one.name}")
         found.append(
             scenes.from_rasters(
@@ -52,6 +58,8 @@ def scene_list(settings: Settings, bundles: Sequence[Bundle], say: Callable[[str
                 one.truth,
                 settings.out,
                 warp_truth=settings.warp_truth,
+                usual_ratio=specs[0].ratio,
+                unit=specs[0].input("fine_t1").values.unit,
                 data_range=settings.data_range,
                 threshold=settings.change,
             )
@@ -62,6 +70,3 @@ def scene_list(settings: Settings, bundles: Sequence[Bundle], say: Callable[[str
 def _references(specs: Sequence[ModelSpec]) -> int:
     """2 where a network takes rasters of a second reference date."""
     return 2 if any(raster.role.endswith("_t3") for spec in specs for raster in spec.rasters) else 1
-
-
-__all__ = ["scene_list"]

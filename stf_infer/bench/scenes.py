@@ -8,6 +8,7 @@ brought onto the grid of fine_t1, and the truth has to lie there.
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -30,8 +31,7 @@ from .scene_reading import contract_of, lies_on_grid, measured_ratio, open_rows,
 # The truth beside the rasters of a scene's folder, as stf_infer.datasets.write_scene names it.
 TRUTH_FILE = "fine_t2_truth.tif"
 SIDE = 512  # of the procedural scene
-# Ratio where coarse rasters have been resampled to fine pixels, and nobody states it: that of MODIS and Landsat.
-USUAL_RATIO = 16
+USUAL_RATIO = 16  # of MODIS and Landsat
 _DATA_RANGES = {"reflectance": 1.0}
 
 
@@ -98,7 +98,7 @@ def procedural(folder: Path, side: int = SIDE) -> BenchScene:
     if side < 2 * USUAL_RATIO:
         raise UsageError("A procedural scene is larger", got=f"{side} x {side}", allowed=f"{2 * USUAL_RATIO} or more")
     name = f"procedural {side} x {side}"
-    place = _place(folder, name)
+    place = place_of(folder, name)
     source = place if side == SIDE else place / "source"
     made = datasets.procedural_scene(datasets.DEMO_SEED, SIDE, SIDE, ratio=USUAL_RATIO)
     files = datasets.write_scene(made, source)
@@ -180,6 +180,7 @@ def from_rasters(
     *,
     warp_truth: bool = False,
     ratio: float | None = None,
+    usual_ratio: int = USUAL_RATIO,
     unit: str = "reflectance",
     data_range: float | None = None,
     threshold: float | None = None,
@@ -194,7 +195,8 @@ def from_rasters(
         folder: Of the bench: what has to be written goes into ``scenes/NAME``.
         warp_truth: Bring a truth of another grid onto that of fine_t1, as any raster of a run is: bilinear, or by means
             where its pixels are smaller.
-        ratio: Coarse pixel over fine pixel; None measures it, and takes 16 where the coarse rasters lie on fine pixels.
+        ratio: Coarse pixel over fine pixel; None measures it.
+        usual_ratio: Where it cannot be measured, since the coarse rasters lie on fine pixels.
         unit: Physical unit of the rasters.
         data_range: Span of possible values; None takes 1 for reflectance, and the span of the truth for other units.
         threshold: Above which a pixel changed, in ``unit``; None finds it, see :mod:`stf_infer.bench.changes`.
@@ -210,7 +212,7 @@ def from_rasters(
     """
     import rasterio
 
-    place = _place(folder, name)
+    place = place_of(folder, name)
     if inputs.get("fine_t1") is None:
         raise UsageError(
             "fine_t1 is missing: it defines the grid of a scene", got=", ".join(inputs), fix="Give fine_t1"
@@ -221,7 +223,7 @@ def from_rasters(
         rows, bands = open_rows(files, goal, stack)
         grid, measured = Grid.of(rows["fine_t1"].dataset), ratio or measured_ratio(rows)
         if measured is None:
-            measured = USUAL_RATIO
+            measured = usual_ratio
             if any(role.startswith("coarse") for role in files):
                 remark = f"{remark} The coarse images lie on fine pixels; the ratio is taken to be {measured}.".strip()
         facts = SceneFacts(
@@ -267,10 +269,13 @@ def _with_statements(facts: SceneFacts, rasters: Mapping[str, Raster], remark: s
     return facts.model_copy(update={"stated": said, "remark": remark})
 
 
-def _place(folder: Path, name: str) -> Path:
+def place_of(folder: Path, name: str) -> Path:
+    """Folder of what has to be written of a scene."""
     return folder / "scenes" / _slug(name)
 
 
 def _slug(name: str) -> str:
-    """A name as a file's: small letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    """A name as a file's. Blanks and bars become hyphens; where more is lost, a checksum tells names apart."""
+    blank = re.sub(r"[\s|]+", "-", name)
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", blank).strip(".-")
+    return plain if plain == blank else f"{plain}-{zlib.crc32(name.encode()):08x}".lstrip("-")

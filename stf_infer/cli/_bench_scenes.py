@@ -75,7 +75,10 @@ def scene_settings(
     for folder in folders:
         inputs, goal = from_folder(folder)
         files = {role: str(raster.data) for role, raster in inputs.items()}
-        scenes.append(_scene(folder, files | {_TRUTH: None if goal is None else str(goal.data)}, (), stated))
+        own = None if goal is None else str(goal.data)
+        if len(folders) == 1 and set(filter(paths.get, paths)) == {_TRUTH}:
+            own = paths.pop(_TRUTH)
+        scenes.append(_scene(folder, files | {_TRUTH: own}, (), stated))
     if others or any(paths.values()):
         scenes.append(_scene(str(paths["fine_t1"] or ""), paths, others, stated))
     elif any(stated.values()) and not scenes:

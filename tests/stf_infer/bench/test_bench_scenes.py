@@ -220,6 +220,7 @@ def test_coarse_images_on_fine_pixels_are_taken_to_be_of_the_usual_ratio(tmp_pat
     paths = write_fields(tmp_path, **coarse)
     facts = scene_of(tmp_path, paths).facts
     assert (facts.ratio, "the ratio is taken to be 16" in facts.remark) == (16.0, True)
+    assert scene_of(tmp_path, paths, usual_ratio=20).facts.ratio == 20
     facts = scene_of(tmp_path, paths, ratio=RATIO).facts
     assert (facts.ratio, facts.remark) == (4.0, "")
 
@@ -292,6 +293,16 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "scenes").write_text("in the way")
     with pytest.raises(OutputError):
         scenes.procedural(tmp_path, 64)
+
+
+def test_names_that_differ_have_files_of_their_own(tmp_path):
+    scene = scene_of(tmp_path, write_fields(tmp_path))
+    rows = ["demo | openvino-cpu int8", "demo | openvino-cpu int8 #2", "/a/demo | x fp32", "/a-demo | x fp32", "Ä", "Ö"]
+    assert len({scene.result_path(tmp_path, row) for row in rows}) == len(rows)
+    assert scene.result_path(tmp_path, rows[0]) == tmp_path / "results/demo-openvino-cpu-int8/scene.tif"
+    assert all(
+        scene.result_path(tmp_path, row).resolve().parent.parent == tmp_path / "results" for row in (*rows, "..")
+    )
 
 
 def test_a_folder_of_rasters_named_by_role(tmp_path):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -123,6 +124,23 @@ def test_a_folder_with_a_scene_is_fused_and_measured_beside_baselines(bench, sce
     assert rows[names[0]]["quality"][0]["fp32"] is None
     assert rows[names[1]]["quality"][0]["fp32"]["pooled"]["rmse"] == 0
     assert rows[names[0]]["throughput"][0]["peak_memory"] > 0
+
+
+def test_the_truth_of_a_folder_may_be_stated(bench, scene, tmp_path):
+    truth = (scene / "fine_t2_truth.tif").rename(tmp_path / "elsewhere.tif")
+    ran = bench("--scene", scene, "--truth", truth, "--no-baselines", "--json", scenes=True)
+    assert ran.exit_code == 0, ran.output
+    (found,) = json.loads(ran.stdout)["scenes"]
+    assert (found["name"], found["truth"]) == ("place", str(truth))
+
+
+def test_two_scenes_do_not_share_files(bench, scene, tmp_path):
+    twins = [tmp_path / "the place", tmp_path / "the-place"]
+    for twin in twins:
+        shutil.copytree(scene, twin)
+    ran = bench("--scene", twins[0], "--scene", twins[1], scenes=True)
+    assert ran.exit_code == 2
+    assert "too much alike" in " ".join(ran.stderr.split())
 
 
 def test_rasters_by_role_with_what_is_stated_about_them(bench, scene):
