@@ -17,6 +17,7 @@ import onnx_ir as ir
 from stf_infer.errors import ExportError
 
 from ..lower.graph import attribute, constant, dims
+from .joined import round_parts
 from .naming import Names, constant_value, drop_unused
 from .operands import FLOAT, HEAVY, is_float
 
@@ -88,7 +89,7 @@ def quantise(model: ir.Model, nodes: Collection[str], thresholds: Mapping[str, f
             allowed=f"{_OPSET} or newer",
             fix="Export the ONNX file again with a newer operator set",
         )
-    writer = _Writer(model)
+    writer = _Writer(model, wanted)
     for node in wanted:
         read, weight = node.inputs[0], node.inputs[1]
         assert read is not None
@@ -125,15 +126,30 @@ def _axis(node: ir.Node, weight: ir.Value) -> int | None:
 
 
 class _Writer:
-    """Puts pairs of QuantizeLinear and DequantizeLinear into a graph, one for each tensor."""
+    """Puts pairs of QuantizeLinear and DequantizeLinear into a graph, one for each tensor.
 
-    def __init__(self, model: ir.Model) -> None:
-        self.graph, self.names = model.graph, Names.of(model)
-        self.pairs: dict[tuple[ir.Value, int | None], ir.Value] = {}
+    Args:
+        model: The graph.
+        wanted: The products that shall be 8-bit.
+    """
+
+    def __init__(self, model: ir.Model, wanted: list[ir.Node]) -> None:
+        self.graph, self.names, self.wanted = model.graph, Names.of(model), set(wanted)
+        self.held: dict[ir.Value, ir.Value] = {}
+        self.pairs: dict[tuple[ir.Value, float], ir.Value] = {}
+        self.weights: dict[tuple[ir.Value, int], ir.Value] = {}
 
     def activation(self, value: ir.Value, most: float) -> ir.Value:
         """What a tensor is after it was held in 8 bits up to ``most``."""
-        if (value, None) not in self.pairs:
+        if value not in self.held:
+            here_only = all(use.node in self.wanted and use.idx == 0 for use in value.uses())
+            joined = here_only and not value.is_graph_output()
+            in_parts = joined and round_parts(value, lambda part: self._pair(part, most))
+            self.held[value] = value if in_parts else self._pair(value, most)
+        return self.held[value]
+
+    def _pair(self, value: ir.Value, most: float) -> ir.Value:
+        if (value, most) not in self.pairs:
             scale = self._constant(np.float32((most or 1.0) / _MOST), f"{value.name}_scale")
             zero = self._constant(np.int8(0), f"{value.name}_zero")
             held = self._node("QuantizeLinear", [value, scale, zero], f"{value.name}_int8", ir.DataType.INT8, value)
@@ -144,13 +160,13 @@ class _Writer:
                 self.graph.insert_before(next(iter(self.graph)), nodes)
             else:
                 self.graph.insert_after(source, nodes)
-            self.pairs[value, None] = back
-        return self.pairs[value, None]
+            self.pairs[value, most] = back
+        return self.pairs[value, most]
 
     def weight(self, value: ir.Value, axis: int | None) -> ir.Value:
         """What a weight is after it was held in 8 bits; it is stored in 8 bits."""
         key = value, -1 if axis is None else axis
-        if key not in self.pairs:
+        if key not in self.weights:
             array = constant(value)
             assert array is not None
             scales = scales_of(array, axis)
@@ -160,8 +176,8 @@ class _Writer:
             attributes = {} if axis is None else {"axis": axis}
             back = self._node("DequantizeLinear", [held, *given], f"{value.name}_held", FLOAT, value, attributes)
             self.graph.insert_before(next(iter(self.graph)), back.producer())
-            self.pairs[key] = back
-        return self.pairs[key]
+            self.weights[key] = back
+        return self.weights[key]
 
     def _node(
         self,

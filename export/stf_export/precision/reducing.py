@@ -272,7 +272,8 @@ class _Reduction:
 
     def _facts(self, found: Found, share: float) -> dict[str, Any]:
         runtime = f"onnxruntime {need('onnxruntime').__version__} on the CPU"
-        how = f"{runtime}, in fp32 with every result rounded to {self.precision}"
+        rounded = "every result" if self.precision in HALVES else "what products read"
+        how = f"{runtime}, in fp32 with {rounded} rounded to {self.precision}"
         return {
             "of": self.bundle.assets[self.bundle.precisions["fp32"]].sha256,
             "share": round(share, 4),
@@ -280,7 +281,7 @@ class _Reduction:
             "kept": [layer.name for layer in self.keep],
             **({"unfit": self.unfit} if self.unfit else {}),
             **({"calibration": self.calibration} if self.precision == "int8" else {}),
-            "measured": how if self.precision in HALVES else runtime,
+            "measured": how,
             "trials": found.trials,
         }
 
