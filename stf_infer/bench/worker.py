@@ -177,7 +177,12 @@ class _Measurement:
 
     def fuse(self, engine: Engine, found: Latency) -> Found:
         """Every scene through this engine."""
-        if not self.task.scenes or isinstance(self.bundle.spec, SampleSpec):
+        if isinstance(self.bundle.spec, SampleSpec):
+            name = self.bundle.spec.name
+            return Found(
+                notes=(f"{name} takes samples and no rasters: its calls are measured, and no scene is fused.",)
+            )
+        if not self.task.scenes:
             return Found()
         common = replace(
             _round(self.settings, self.say),

@@ -138,6 +138,23 @@ def test_a_folder_of_somebody_else(bench, tmp_path):
         bench()
 
 
+def test_a_network_that_takes_samples_has_its_calls_measured(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    pytest.importorskip("onnxruntime")
+    sample_graphs = pytest.importorskip("sample_graphs")
+    place = sample_graphs.make_bundle(tmp_path).path
+    settings = Settings(
+        bundles=(place,), engines=("onnxruntime-cpu",), runs=2, seconds=0.0, batches=(64, 1), out=tmp_path / "out"
+    )
+    found = run(settings, apart=False)
+    (row,) = found.rows
+    assert row.failure is None
+    assert (row.latency.batch, row.tile) == (64, None)
+    assert [one.batch for one in row.sweep if one.threads is None] == [1]
+    assert "takes samples and no rasters" in row.notes[0]
+    assert found.scenes == ()
+
+
 def test_real_engines_of_the_diffusion_demo_with_fewer_steps(tmp_path, monkeypatch):
     monkeypatch.undo()
     pytest.importorskip("onnxruntime")
