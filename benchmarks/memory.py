@@ -18,8 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from _edcstfn import edcstfn_bundle
 from _scene import write_big_scene, write_mirrored
-from stream_overhead import edcstfn_bundle
 
 
 def run_scene(bundle: Path, rasters: dict[str, Path], out: Path, engine: str | None) -> dict[str, float]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ..errors import UsageError
 from ._statements import rasters_from
 from ._verb import Report, stderr_console, verb
 
@@ -56,6 +57,12 @@ from ._verb import Report, stderr_console, verb
     help="Window of SSIM; none skips SSIM and UQI, most of the time that is spent.",
 )
 @click.option("--ssim-size", type=int, help="Rows and columns of the SSIM window, odd.  [default: 11, uniform 7]")
+@click.option(
+    "--histogram",
+    metavar="LOW,HIGH,BINS",
+    help="Count the errors (prediction - truth) in so many bins of equal width from LOW to HIGH, in physical units, "
+    "and those below and above, such as -0.1,0.1,100. A table shows them in at most 20 rows, --json all.",
+)
 def compare(
     prediction: str,
     truth: str,
@@ -69,6 +76,7 @@ def compare(
     nodata: tuple[str, ...],
     ssim_window: str,
     ssim_size: int | None,
+    histogram: str | None,
 ) -> Report:
     """Measure a prediction against the truth.
 
@@ -89,9 +97,23 @@ def compare(
             ratio=ratio,
             window=None if ssim_window == "none" else ssim_window,  # type: ignore[arg-type]
             window_size=ssim_size,
+            error_bins=None if histogram is None else _bins(histogram),
             progress=progress,
         )
     return Report(comparison.as_dict(), comparison.render)
+
+
+def _bins(text: str) -> tuple[float, ...]:
+    """Numbers with commas between them."""
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 3:
+        raise UsageError(
+            "--histogram is not understood", got=text, allowed="LOW,HIGH,BINS", fix="Say --histogram=-0.1,0.1,100"
+        )
+    return numbers
 
 
 @contextmanager

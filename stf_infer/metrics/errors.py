@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ import numpy as np
 from ..errors import MetricError
 
 _MOST_BINS = 1 << 20
+# Rows of a table for a person, apart from what lies below and above.
+_MOST_ROWS = 20
 
 
 class ErrorHistogram:
@@ -89,6 +91,23 @@ class ErrorHistogram:
             raise MetricError("Histograms of other bins cannot be merged", got=theirs, allowed=mine)
         self.counts += other.counts
         return self
+
+    def rows(self) -> Iterator[tuple[str, np.ndarray]]:
+        """For a person: a range of errors, and the share (0 to 1) of each band's errors in it, ``(C,)``.
+
+        Several bins make a row where there are more than a table should have. NaN where nothing was counted.
+        """
+        with np.errstate(invalid="ignore"):
+            shares = self.counts / self.counts.sum(axis=1, keepdims=True)
+        step = -(-self.bins // _MOST_ROWS)
+        yield f"below {self.low:.4g}", shares[:, 0]
+        for first in range(0, self.bins, step):
+            last = min(first + step, self.bins)
+            yield (
+                f"{self.edges[first]:.4g} to {self.edges[last]:.4g}",
+                shares[:, 1 + first : 1 + last].sum(axis=1),
+            )
+        yield f"above {self.high:.4g}", shares[:, -1]
 
     def as_dict(self, bands: Sequence[str]) -> dict[str, Any]:
         """Everything as plain values; pooled counts are sums over the bands."""

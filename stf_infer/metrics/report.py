@@ -144,6 +144,16 @@ class MetricReport:
         console.print(self._footing(), style="dim", highlight=False)
         for note in self.notes:
             console.print(f"Note: {note}", highlight=False, markup=False)
+        if self.errors is not None:
+            self._render_errors(console, self.errors)
+
+    def _render_errors(self, console: Console, errors: ErrorHistogram) -> None:
+        table = plain_table("Errors (prediction - truth), share of the pixels", "error")
+        for band in self.bands:
+            table.add_column(band, justify="right")
+        for label, shares in errors.rows():
+            table.add_row(label, *("-" if math.isnan(share) else f"{share:.2%}" for share in shares))
+        console.print(table)
 
     def _footing(self) -> str:
         counts, settings = self.counts, self.settings

@@ -122,6 +122,27 @@ def test_mask_and_statements(files):
     assert data["report"]["counts"]["valid"] == 190
 
 
+def test_errors_are_counted_in_stated_bins(files):
+    """The prediction is 0.01 too high in every pixel; t1 is 0.05 too low, which lies below the bins."""
+    arguments = (files["f2"], files["truth"], "--reference", files["f1"], "--histogram", "-0.04,0.04,8")
+    data = json.loads(call(*arguments, "--json").stdout)
+    errors, of_f1 = data["report"]["errors"], data["references"][0]["report"]["errors"]
+    assert (errors["low"], errors["high"], errors["bins"]) == (-0.04, 0.04, 8)
+    assert sum(errors["counts"]["pooled"]) == 2 * 480
+    assert errors["counts"]["red"][4] + errors["counts"]["red"][5] == 480  # the edge between them is 0.01
+    assert of_f1["below"] == {"red": 480, "nir": 480, "pooled": 960}
+    assert sum(of_f1["counts"]["pooled"]) == 0
+    assert json.loads(call(files["f2"], files["truth"], "--json").stdout)["report"]["errors"] is None
+
+
+def test_errors_are_shown_in_few_rows(files):
+    shown = call(files["f2"], files["truth"], "--histogram=-0.105,0.095,100").stdout.partition("Errors (")[2]
+    rows = {line.split("  ")[0].strip(): line.split()[-2:] for line in shown.splitlines() if "%" in line}
+    assert len(rows) == 22
+    assert rows["0.005 to 0.015"] == ["100.00%", "100.00%"]
+    assert rows["below -0.105"] == rows["above 0.095"] == ["0.00%", "0.00%"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "word"),
     [
@@ -131,6 +152,11 @@ def test_mask_and_statements(files):
         (("raw", "raw", "--data-range", "10000"), "MetricError", "--ratio"),
         (("f2", "truth", "--ratio", "0.0625"), "MetricError", "16"),
         (("f2", "truth", "--ssim-size", "4"), "MetricError", "odd"),
+        (("f2", "truth", "--histogram", "-1,1"), "UsageError", "LOW,HIGH,BINS"),
+        (("f2", "truth", "--histogram", "a,b,c"), "UsageError", "a,b,c"),
+        (("f2", "truth", "--histogram", "1,-1,10"), "MetricError", "low below high"),
+        (("f2", "truth", "--histogram", "0,1,2.5"), "MetricError", "bins"),
+        (("f2", "truth", "--histogram", "0,nan,4"), "MetricError", "bins"),
         (("f2", "truth", "--scale", "truth=much"), "UsageError", "truth=much"),
         (("f2", "truth", "--scale", "reference=1"), "UsageError", "reference"),
         (("f2", "truth", "--mask", "nowhere.tif"), "RasterError", "nowhere.tif"),
