@@ -7,7 +7,7 @@
 
 namespace stf {
 
-// Pixels that are predicted at once.
+// At most so many pixels are predicted at once.
 constexpr Index starfm_block = 16;
 
 // What the window of a pixel looks at, one number a pixel of the image. Rows are `stride` apart and go on for `radius`
