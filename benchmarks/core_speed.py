@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gather, blend and finalise against memcpy on the same bytes, on one thread each.
 
-    python benchmarks/core_speed.py [--bands 4] [--tile 512] [--rounds 31] [--check]
+    python benchmarks/core_speed.py [--bands 4] [--tile 512] [--rounds 31] [--no-counts] [--check]
 
 A strip of rows of a wide scene is cut into tiles, tiles are added to rows of sums, and sums become stored numbers, as
 in a run. memcpy (`numpy.copyto`) moves as many bytes, counting what is read and what is written. All are timed in
-turns; a share is the median of those of each turn.
+turns; a share is the median of those of each turn. Instructions that each takes for a pixel and band, and those of
+noise and STARFM, are callgrind's, where valgrind is installed.
 
 Figures go to ``benchmarks/results/core-MACHINE.json``. With ``--check`` the exit code is 1 where a share is below its
 target.
@@ -18,9 +19,11 @@ import datetime as dt
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _counts import instructions
 from _results import write_results
 from _rounds import take_turns
 
@@ -110,6 +113,41 @@ def measure(bands: int, tile: int, rounds: int) -> dict[str, Any]:
     return found
 
 
+_COUNTED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from core_speed import counted_calls
+calls = {name: call for name, (call, _) in counted_calls().items()}
+"""
+
+
+def counted_calls() -> dict[str, tuple[Callable[[], object], int]]:
+    """Calls whose instructions are counted, and how many times each does its innermost work."""
+    scene, radius = Scene(2, 256, 4000), 25
+    image = np.random.default_rng(1).random((32, 1000), np.float32)
+    predicted, noise = np.empty_like(image), np.empty_like(scene.sums)
+    rows = np.arange(len(image))
+    window_rows = np.minimum(rows + radius, rows[-1]) - np.maximum(rows - radius, 0) + 1
+    rule = (radius, 0.1, 0.01, 0.01, 1e-4, "logarithm")
+    return {
+        **{f"gather {dtype}": (scene.gather(dtype)[0], scene.tiles.size) for dtype in DTYPES},
+        "blend": (scene.blend()[0], scene.tiles.size),
+        **{f"finalise {dtype}": (scene.finalise(dtype)[0], scene.sums.size) for dtype in DTYPES},
+        "noise": (lambda: _core.noise(1, 0, 0, 0, noise), noise.size),
+        "starfm, a pixel of the window": (
+            lambda: _core.starfm(image, image, image, *rule, predicted),
+            int(window_rows.sum()) * image.shape[1] * (2 * radius + 1),
+        ),
+    }
+
+
+def instructions_a_pixel() -> dict[str, Any]:
+    """Instructions a pixel and band, and of which vectors; or why they were not counted."""
+    counts, vectors = instructions(_COUNTED, Path(__file__).parent)
+    found: dict[str, Any] = {name: counts[name] / work for name, (_, work) in counted_calls().items() if name in counts}
+    return {"vectors": vectors, **found} if counts else {"not_counted": vectors}
+
+
 def missed(figures: dict[str, Any]) -> list[str]:
     """Which targets are missed, in words."""
     return [
@@ -124,6 +162,7 @@ def main() -> int:
     parser.add_argument("--bands", type=int, default=4)
     parser.add_argument("--tile", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=31)
+    parser.add_argument("--no-counts", action="store_true", help="count no instructions")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--no-results", action="store_true", help="write no file")
     parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed")
@@ -137,6 +176,7 @@ def main() -> int:
         "tile": args.tile,
         "rounds": args.rounds,
         "operations": measure(args.bands, args.tile, args.rounds),
+        "instructions": None if args.no_counts else instructions_a_pixel(),
     }
     if not args.no_results:
         write_results("core", figures)
@@ -146,6 +186,7 @@ def main() -> int:
         for name, one in figures["operations"].items():
             print(f"{name:18} {one['gb_per_s']:6.1f} GB/s, memcpy {one['memcpy_gb_per_s']:6.1f} GB/s: "
                   f"{one['share']:.0%} (of the least {one['share_of_least']:.0%})")  # fmt: skip
+        print(f"instructions a pixel and band: {figures['instructions']}")
         print(*(missed(figures) or ["every target is met"]), sep="\n")
     return int(args.check and bool(missed(figures)))
 

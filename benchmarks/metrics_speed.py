@@ -26,12 +26,9 @@ import argparse
 import datetime as dt
 import json
 import os
-import re
-import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -40,6 +37,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _counts import instructions
 from _metrics_peers import PEERS
 from _results import write_results
 from _rounds import Turns, take_turns
@@ -175,31 +173,21 @@ def extra_memory(bands: int, sizes: list[int]) -> dict[int, float]:
 
 _COUNTED = """
 import sys
-sys.path.insert(0, sys.argv[1])
-from metrics_speed import images
+import numpy as np
 from stf_infer import metrics
-p, t = images(int(sys.argv[2]), int(sys.argv[3]))
-metrics.evaluate(p, t, data_range=1.0, ratio=16, threads=1, window="gaussian" if sys.argv[4] == "all" else None)
+p, t = np.random.default_rng(0).random((2, int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[2])), np.float32)
+p = t + 0.05 * (p - 0.5)
+def counted(**options):
+    return lambda: metrics.evaluate(p, t, data_range=1.0, ratio=16, threads=1, **options)
+calls = {"all": counted(), "pixelwise": counted(window=None)}
 """
 
 
-def instructions(bands: int, size: int = 400) -> dict[str, Any] | None:
-    """Instructions a value of one pass on one thread, as callgrind counts them; None without valgrind."""
-    if shutil.which("valgrind") is None:
-        return None
-    found: dict[str, Any] = {"vectors": "AVX2: valgrind has no AVX-512"}
-    for what in ("all", "pixelwise"):
-        with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / "counts"
-            subprocess.run(
-                ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "--collect-atstart=no",
-                 "--toggle-collect=stf::measure(*", sys.executable, "-c", _COUNTED, str(Path(__file__).parent),
-                 str(bands), str(size), what],
-                check=True, capture_output=True,
-            )  # fmt: skip
-            totals = re.search(r"^(?:summary|totals): (\d+)", out.read_text(), re.MULTILINE)
-        found[what] = int(totals[1]) / (bands * size * size) if totals else None
-    return found
+def instructions_a_value(bands: int, size: int = 400) -> dict[str, Any]:
+    """Instructions a value of one pass on one thread, and of which vectors; or why they were not counted."""
+    counts, vectors = instructions(_COUNTED, bands, size)
+    found: dict[str, Any] = {name: count / (bands * size * size) for name, count in counts.items()}
+    return {"vectors": vectors, **found} if counts else {"not_counted": vectors}
 
 
 def _in_process(code: str, *arguments: object) -> Any:
@@ -282,7 +270,7 @@ def main() -> int:
         f"seconds_at_{SMALL}": small,
         "speed": speed(args.bands, args.size, args.rounds, small),
         "extra_mb": extra_memory(args.bands, sorted({SMALL, args.size})),
-        "instructions": None if args.no_counts else instructions(args.bands),
+        "instructions": None if args.no_counts else instructions_a_value(args.bands),
     }
     if not args.no_results:
         write_results("metrics", figures)
