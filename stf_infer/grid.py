@@ -156,6 +156,16 @@ class TileAxis:
         cuts = [min(c, self.length) for c in cuts]
         return tuple(pairwise(cuts))
 
+    def reach(self, index: int) -> tuple[int, int]:
+        """Pixels of the scene that a tile has a weight on, half-open."""
+        if self.mode == "exact":
+            return self.cores[index]
+        return self.origins[index], min(self.origins[index] + self.size, self.length)
+
+    def touching(self, start: int, stop: int) -> list[int]:
+        """The tiles that have a weight on a pixel of ``[start, stop)``, in their order."""
+        return [i for i in range(len(self)) if self.reach(i)[1] > start and self.reach(i)[0] < stop]
+
     def weights(self, index: int) -> np.ndarray:
         """Weight of each pixel of a tile, float32 of shape ``(size,)``.
 
@@ -270,6 +280,14 @@ class TilePlan:
     def rows_of_batch(tiles: int, columns: int) -> int:
         """How many rows of tiles a batch of so many tiles touches at most, of so many tiles each."""
         return 1 + -(-(tiles - 1) // columns)
+
+    def most_open_rows(self, tiles: int, columns: int) -> int:
+        """How many rows wait for further tiles at most, with batches of so many tiles and rows of so many tiles."""
+        most, span = 0, self.rows_of_batch(tiles, columns)
+        for iy, origin in enumerate(self.y.origins):
+            final = self.final_rows(iy - span) if iy >= span else max(self.y.origins[0], 0)
+            most = max(most, min(origin + self.y.size, self.y.length) - final)
+        return most
 
     @property
     def overlap_cost(self) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .area import area_window
 from .bundle import Bundle
+from .device_tiles import TilesOn, Where, tiles_of, where_tiles_live
 from .engines.opening import RebuildHere
 from .ensemble import Ensemble
 from .errors import UsageError
@@ -91,6 +92,7 @@ class Model(OpenBundle):
         any_ratio: bool = False,
         progress: Progress | None = None,
         profile: bool | str | Path | Profile = False,
+        tiles_on: TilesOn = "auto",
         **rasters: Any,
     ) -> FusionResult:
         """Predict the fine image at t2.
@@ -115,6 +117,9 @@ class Model(OpenBundle):
             progress: Called with (pixels done, pixels in all).
             profile: True measures what each thread does (``FusionResult.profile``); a path writes a trace for Perfetto
                 or Chrome as well. A :class:`~stf_infer.profile.Profile` of the caller's collects there.
+            tiles_on: Where strips and tiles live between reading and writing: ``auto`` keeps them on the engine's
+                device where that is possible (docs/cuda.md), and ``provenance`` says where they were; ``device`` is an
+                error where it is not possible. The pixels are the same.
             **rasters: One raster a role (``fine_t1=...``): a path, an array ``(C, H, W)``, a DataArray, or a
                 :class:`stf_infer.Raster` that states bands, scale, nodata or CRS.
 
@@ -140,7 +145,9 @@ class Model(OpenBundle):
             rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE, GDAL_NUM_THREADS=str(options.threads)),
             Scene(self.spec, rasters, any_ratio=any_ratio) as scene,
         ):
-            run = _Run(scene, area_window(aoi, scene.grid), self._batch(tile_batch), ensemble, progress, profiled)
+            batch = self._batch(tile_batch)
+            where = where_tiles_live(self.engine, ensemble.samples, tiles_on)
+            run = _Run(scene, area_window(aoi, scene.grid), batch, ensemble, progress, profiled, where)
             if output is None:
                 result = self._fuse_array(run)
             else:
@@ -156,7 +163,7 @@ class Model(OpenBundle):
         storage = Storage.choose(self.spec.output, "float32", run.scene.fine_profile, run.ensemble.samples)
         bands = storage.bands(self.spec.output)
         writer = ArrayWriter(run.grid, bands)
-        result = run.pipeline(self.engine, writer, storage).run()
+        result = run.go(self.engine, writer, storage)
         result.array, result.bands, result.provenance = writer.array, bands, self._provenance(run)
         return result
 
@@ -176,7 +183,7 @@ class Model(OpenBundle):
             resume=resume,
         )
         with writer:
-            result = run.pipeline(self.engine, writer, storage).run()
+            result = run.go(self.engine, writer, storage)
             began = time.perf_counter()
             with run.profile.at_work("finish"):
                 writer.finish()
@@ -214,6 +221,7 @@ class Model(OpenBundle):
                 for role, raster in run.scene.rasters.items()
             ),
             **({"sampler": self.spec.sampler.describe()} if self.spec.sampler else {}),
+            **({"tiles_on": run.where.told} if run.where.told else {}),
             **({"seed": str(run.ensemble.seed)} if self.spec.noises else {}),
             **({"samples": str(run.ensemble.samples)} if run.ensemble.samples > 1 else {}),
         }
@@ -268,24 +276,29 @@ class _Run:
     ensemble: Ensemble
     progress: Progress | None
     profile: Profile
+    where: Where
 
     @property
     def grid(self) -> Grid:
         """Grid of the result."""
         return self.scene.grid.part(self.area.y0, self.area.x0, self.area.shape)
 
-    def pipeline(self, engine: Engine, writer: Writer, storage: Storage) -> Pipeline:
-        return Pipeline(
-            self.scene,
-            engine,
-            writer,
-            storage,
-            area=self.area,
-            tile_batch=self.tile_batch,
-            ensemble=self.ensemble,
-            progress=self.progress,
-            profile=self.profile,
-        )
+    def go(self, engine: Engine, writer: Writer, storage: Storage) -> FusionResult:
+        # A device computes a fixed batch whole, however few tiles are in it.
+        batch = self.tile_batch if self.where.kernels is None else engine.fixed_batch or self.tile_batch
+        with tiles_of(self.scene, engine, self.where, batch) as tiles:
+            return Pipeline(
+                self.scene,
+                engine,
+                writer,
+                storage,
+                area=self.area,
+                tile_batch=batch,
+                ensemble=self.ensemble,
+                progress=self.progress,
+                profile=self.profile,
+                tiles=tiles,
+            ).run()
 
 
 __all__ = ["Model", "open"]

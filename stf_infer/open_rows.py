@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -68,7 +68,7 @@ class OpenRows:
         self._result, self._seam = result, seam
         self._plan, self._bands = result.plan, len(result.output.bands)
         width = self._plan.scene.width
-        self._sums: np.ndarray = np.zeros((result.storage.samples * self._bands, 0, width), np.float32)
+        self._sums: Any = np.zeros((result.storage.samples * self._bands, 0, width), np.float32)
         self._valid: np.ndarray = np.zeros((0, width), np.uint8)
         self._first: int | None = None
 
@@ -81,13 +81,17 @@ class OpenRows:
         """Hold the rows ``[first, first + n)`` as well, as zeros where they are new."""
         if self._first is None:
             self._first = first
-        known = self.stop - first
-        new = valid[max(known, 0) :]
-        zeros = np.zeros((len(self._sums), *new.shape), np.float32)
-        self._sums = np.concatenate([self._sums, zeros], axis=1)
+        new = valid[max(self.stop - first, 0) :]
         self._valid = np.concatenate([self._valid, new])
+        if len(new):
+            self._hold(len(new))
 
-    def add(self, tile: Tile, values: np.ndarray, sample: int = 0) -> None:
+    def _hold(self, new: int) -> None:
+        """Hold so many more rows of sums, all of them 0, behind those that are held."""
+        zeros = np.zeros((len(self._sums), new, self._valid.shape[1]), np.float32)
+        self._sums = np.concatenate([self._sums, zeros], axis=1)
+
+    def add(self, tile: Tile, values: Any, sample: int = 0) -> None:
         """Add a tile's output (C, h, w) to the sums of a sample with the weights of the plan."""
         assert self._first is not None
         channel = sample * self._bands
@@ -102,7 +106,7 @@ class OpenRows:
         )
 
     def finish(self, stop: int) -> list[FinishedRows]:
-        """Finalise the rows above ``stop`` and let go of them: those of the area, if there are any."""
+        """Let go of the rows above ``stop``; gives what can be written now of the area, finalised."""
         sums, valid, first = self._take(stop)
         area, storage = self._result.area, self._result.storage
         begin, end = max(area.y0, first), min(area.y1, first + len(valid))

@@ -251,40 +251,14 @@ class Pipeline:
             self._errors.append(error)
             self._stop.set()
 
-    # Which tiles ---------------------------------------------------------------------------------------------
-
     def _first_wanted_row(self) -> int:
         return self.area.y0 + self.writer.first_row
-
-    def _tile_rows(self) -> list[int]:
-        """Rows of tiles that touch rows which are still to be written."""
-        first = self._first_wanted_row()
-        return [
-            iy
-            for iy in range(len(self.plan.y))
-            if self._reach(self.plan.y, iy)[1] > first and self._reach(self.plan.y, iy)[0] < self.area.y1
-        ]
-
-    def _tile_columns(self) -> list[int]:
-        return [
-            ix
-            for ix in range(len(self.plan.x))
-            if self._reach(self.plan.x, ix)[1] > self.area.x0 and self._reach(self.plan.x, ix)[0] < self.area.x1
-        ]
-
-    @staticmethod
-    def _reach(axis: Any, index: int) -> tuple[int, int]:
-        """Pixels of an axis that a tile has a weight on."""
-        if axis.mode == "exact":
-            return axis.cores[index]  # type: ignore[no-any-return]
-        origin = axis.origins[index]
-        return origin, min(origin + axis.size, axis.length)
 
     # Stages --------------------------------------------------------------------------------------------------
 
     def _produce(self) -> None:
-        columns = self._tile_columns()
-        for iy in self._tile_rows():
+        columns = self.plan.x.touching(self.area.x0, self.area.x1)
+        for iy in self.plan.y.touching(self._first_wanted_row(), self.area.y1):
             self._produce_row(iy, columns)
         self._hand_on()
         self._batches.end()
@@ -309,8 +283,8 @@ class Pipeline:
                 self._skipped += 1
 
     def _has_valid(self, tile: Tile, valid: np.ndarray, first: int) -> bool:
-        y0, y1 = self._reach(self.plan.y, tile.iy)
-        x0, x1 = self._reach(self.plan.x, tile.ix)
+        y0, y1 = self.plan.y.reach(tile.iy)
+        x0, x1 = self.plan.x.reach(tile.ix)
         return bool(valid[y0 - first : y1 - first, x0:x1].any())
 
     def _take(self, tile: Tile) -> None:
@@ -363,6 +337,7 @@ class Pipeline:
                     for tile, values in zip(item.tiles, item.output, strict=True):
                         self._rows.add(tile, values, item.sample)
                     span.bytes = item.output.nbytes
+                self.tiles.recycle(item.output)
         if last is not None:
             self._finish_rows(min(self.plan.final_rows(last), self._rows.stop))
         self._write(self._rows.rest())

@@ -232,15 +232,19 @@ class TileReader:
         Returns:
             Bytes that were not held already.
         """
+        return self.strip.move_to(*self.needed(rows))
+
+    def needed(self, rows: tuple[int, int]) -> tuple[int, int]:
+        """The rows of the layer's own grid that such tiles need."""
         grid_rows = self.layer.grid.shape.height
         if self.input.from_coarse:
-            first, _ = self._positions(rows[0], rows[1], self.scene.height, grid_rows)
+            first, _ = self.positions(rows[0], rows[1], self.scene.height, grid_rows)
             needed = np.clip([first.min(), first.max() + 1], 0, grid_rows - 1)
         else:
             needed = mirrored(np.arange(rows[0] // self._divisor, rows[1] // self._divisor), grid_rows, self._unit)
-        return self.strip.move_to(int(needed.min()), int(needed.max()) + 1)
+        return int(needed.min()), int(needed.max()) + 1
 
-    def _positions(self, start: int, stop: int, fine: int, coarse: int) -> tuple[np.ndarray, np.ndarray]:
+    def positions(self, start: int, stop: int, fine: int, coarse: int) -> tuple[np.ndarray, np.ndarray]:
         """Where the fine pixels ``[start, stop)``, past the border too, lie between the pixels of the coarse axis."""
         assert self.input.from_coarse is not None
         inside = mirrored(np.arange(start, stop), fine, self._unit)
@@ -259,8 +263,8 @@ class TileReader:
         strip, grid = self.strip, self.layer.grid.shape
         common = (strip.pixels, strip.first, grid.height, self._scale, self._offset, self._low, self._high)
         if self.input.from_coarse:
-            rows, row_weight = self._positions(window.y0, window.y1, self.scene.height, grid.height)
-            columns, column_weight = self._positions(window.x0, window.x1, self.scene.width, grid.width)
+            rows, row_weight = self.positions(window.y0, window.y1, self.scene.height, grid.height)
+            columns, column_weight = self.positions(window.x0, window.x1, self.scene.width, grid.width)
             _core.gather_bilinear(*common, rows, row_weight, columns, column_weight, out)
         else:
             d = self._divisor

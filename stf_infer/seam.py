@@ -60,6 +60,12 @@ class SeamMeter:
         """
         return [*(window for window, _, _ in self._steps(shape, first, left)), *_outer_rows(shape)]
 
+    def most_pixels(self, shape: Shape, left: int = 0) -> int:
+        """Pixels that the :meth:`windows` of any block of this shape, or lower, have at most."""
+        columns = sum(0 < column - left < shape.width for column in self._columns)
+        rows = max((sum(first <= row < first + shape.height for row in self._rows) for first in self._rows), default=0)
+        return 2 * columns * shape.height + 2 * (rows + 1) * shape.width
+
     def _steps(self, shape: Shape, first: int, left: int) -> Iterator[tuple[Window, int, bool]]:
         """The two columns or rows on either side of a place, along which axis they lie, whether it is a cut."""
         for column, at_cut in self._columns.items():

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -26,6 +26,16 @@ def check_choice(name: str, value: str, choices: Any) -> None:
     """
     if value not in get_args(choices):
         raise UsageError(f"{name} has no such choice", got=value, allowed=", ".join(get_args(choices)))
+
+
+class Conversion(NamedTuple):
+    """``stored = clip(network * scale + offset, low, high)``, and ``nodata`` where there is no value."""
+
+    scale: float
+    offset: float
+    low: float
+    high: float
+    nodata: float
 
 
 @dataclass(frozen=True)
@@ -113,25 +123,22 @@ class Storage:
         stored, not_finite = self._stored(mean, valid, plain)
         return np.concatenate([stored, replace(self, offset=0.0)._stored(deviation, valid, plain)[0]]), not_finite
 
+    def conversion(self, values: Values) -> Conversion:
+        """How network values become stored numbers."""
+        return Conversion(
+            scale=1 / (values.scale * self.scale),
+            offset=(-values.offset / values.scale - self.offset) / self.scale,
+            low=-np.inf if values.minimum is None else (values.minimum - self.offset) / self.scale,
+            high=np.inf if values.maximum is None else (values.maximum - self.offset) / self.scale,
+            nodata=int(self.nodata) if self.dtype.kind == "i" else self.nodata,
+        )
+
     def _stored(self, network: np.ndarray, valid: np.ndarray, values: Values) -> tuple[np.ndarray, int]:
         """Numbers of ``(C, rows, W)`` in network values, and how many of valid pixels are not finite."""
-        scale = 1 / (values.scale * self.scale)
-        offset = (-values.offset / values.scale - self.offset) / self.scale
-        low = -np.inf if values.minimum is None else (values.minimum - self.offset) / self.scale
-        high = np.inf if values.maximum is None else (values.maximum - self.offset) / self.scale
+        to = self.conversion(values)
         stored = np.empty(network.shape, self.dtype)
-        channels = network.shape[0]
-        nodata: Any = int(self.nodata) if self.dtype.kind == "i" else self.nodata
-        not_finite = _core.finalise(
-            network,
-            valid,
-            np.full(channels, scale, np.float32),
-            np.full(channels, offset, np.float32),
-            low,
-            high,
-            nodata,
-            stored,
-        )
+        scale, offset = (np.full(len(network), number, np.float32) for number in (to.scale, to.offset))
+        not_finite = _core.finalise(network, valid, scale, offset, to.low, to.high, to.nodata, stored)
         return stored, not_finite
 
 

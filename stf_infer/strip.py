@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from . import _core
@@ -19,7 +21,7 @@ class Strip:
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
         self.first = 0
-        self.pixels: np.ndarray = np.empty((len(layer.fallback), 0, layer.grid.shape.width), layer.dtype)
+        self.pixels: Any = np.empty((len(layer.fallback), 0, layer.grid.shape.width), layer.dtype)
         self.valid: np.ndarray = np.empty((0, layer.grid.shape.width), np.uint8)
 
     def move_to(self, first: int, stop: int) -> int:
@@ -32,15 +34,25 @@ class Strip:
         if self.valid.size and self.first <= first <= stop <= held_stop:
             return 0
         known = self.valid.size and self.first <= first <= held_stop
-        kept = slice(first - self.first, None) if known else slice(0, 0)
-        end, count = self.layer.whole_blocks(stop), len(self.valid[kept])
-        pixels = np.empty((len(self.layer.fallback), end - first, self.layer.grid.shape.width), self.layer.dtype)
-        valid = np.empty(pixels.shape[1:], np.uint8)
-        pixels[:, :count], valid[:count] = self.pixels[:, kept], self.valid[kept]
+        kept = held_stop - first if known else 0
+        valid = np.empty((self.layer.whole_blocks(stop) - first, self.layer.grid.shape.width), np.uint8)
+        valid[:kept] = self.valid[len(self.valid) - kept :]
+        room = self._make_room(kept, len(valid))
+        self.first, self.valid = first, valid
+        self.layer.read_into(first + kept, room, valid[kept:])
+        self._take_in(kept, room, valid[kept:])
+        return room.nbytes
+
+    def _make_room(self, kept: int, rows: int) -> np.ndarray:
+        """Hold so many rows, the first ``kept`` of them those held last; gives where the others are to be read to."""
+        pixels = np.empty((len(self.layer.fallback), rows, self.layer.grid.shape.width), self.layer.dtype)
+        pixels[:, :kept] = self.pixels[:, self.pixels.shape[1] - kept :]
         # The rows that were held are let go before others are read.
-        self.first, self.pixels, self.valid = first, pixels, valid
-        self.layer.read_into(first + count, pixels[:, count:], valid[count:])
-        if not valid[count:].all():
-            for band, fallback in enumerate(self.layer.fallback):
-                _core.fill_invalid(pixels[band : band + 1, count:], valid[count:], np.array([fallback]))
-        return pixels[:, count:].nbytes
+        self.pixels = pixels
+        return pixels[:, kept:]
+
+    def _take_in(self, kept: int, read: np.ndarray, valid: np.ndarray) -> None:
+        """Fill the rows behind the first ``kept``, which have been read."""
+        if not valid.all():
+            for band, fallback in zip(read, self.layer.fallback, strict=True):
+                _core.fill_invalid(band[None], valid, np.array([fallback]))

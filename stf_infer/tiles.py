@@ -36,7 +36,7 @@ class Tiles:
         return self._seconds
 
     @property
-    def readers(self) -> dict[str, TileReader]:
+    def readers(self) -> Mapping[str, TileReader]:
         """What reads the rows of each raster that is an input, and knows which pixels are valid."""
         return self.scene.readers
 
@@ -63,6 +63,9 @@ class Tiles:
         output = self.engine.infer(batch, noise)[self.scene.spec.output.tensor]
         self._seconds += time.perf_counter() - began
         return output
+
+    def recycle(self, output: Any) -> None:
+        """Told of every output, once it has been added to the rows and is not needed any more."""
 
     def open_rows(self, result: Result, seam: SeamMeter) -> OpenRows:
         """Where outputs are blended into rows of the result."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import toy_backend
+from cuda_emulation import build_emulated
 from fakes import export_blur
 from networks_table import NetworksTable
 from stf_infer.engines import registry
@@ -41,6 +43,12 @@ def away_from_the_source_tree(tmp_path_factory):
     os.chdir(tmp_path_factory.mktemp("elsewhere"))
     yield
     os.chdir(before)
+
+
+@pytest.fixture(scope="session")
+def emulated_cuda(tmp_path_factory) -> Any:
+    """``stf_infer._cuda``, compiled for the host."""
+    return build_emulated(tmp_path_factory.mktemp("emulated"))
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import click
 
+from ..device_tiles import TilesOn
 from ..errors import UsageError
 from ..spec import KNOWN_ROLES
 from ..storage import CompressName, DTypeName, FormatName
@@ -47,6 +48,13 @@ from ._verb import Report, verb
 @click.option("--resume", is_flag=True, help="Continue an interrupted run; keep its journal if interrupted.")
 @click.option("--any-ratio", is_flag=True, help="Accept coarse pixels that do not fit the contract's ratio.")
 @click.option("--profile", metavar="FILE.json", help="Write a trace for Perfetto or Chrome, and show the stages.")
+@click.option(
+    "--tiles-on",
+    type=click.Choice(get_args(TilesOn)),
+    default="auto",
+    show_default=True,
+    help="Where strips and tiles live while they are computed; auto: on the engine's device where that is possible.",
+)
 @click.option("--dry-run", is_flag=True, help="Show tile plan, overlap cost and expected memory; write nothing.")
 @verb
 def run(
@@ -70,6 +78,7 @@ def run(
     resume: bool,
     any_ratio: bool,
     profile: str | None,
+    tiles_on: TilesOn,
     dry_run: bool,
     **options: Any,
 ) -> Report:
@@ -97,7 +106,7 @@ def run(
         arrays = arrays_from(paths, others, dims=dims, scale=scale, offset=offset, nodata=nodata)
         given = {"no_overviews": no_overviews, "resume": resume, "any_ratio": any_ratio, "profile": profile, **layout}
         given |= {"bands": bands, "aoi": aoi, "seed": None if seed is None else str(seed)}
-        given["samples"] = None if samples == 1 else str(samples)
+        given |= {"samples": None if samples == 1 else str(samples), "tiles_on": tiles_on}
         return run_samples(opened, arrays, output, given, batch=tile_batch, dry_run=dry_run, **opening)
     if dims:
         raise UsageError("--dims has no meaning for rasters", got=", ".join(dims), fix="Leave it out")
@@ -122,6 +131,7 @@ def run(
                 any_ratio=any_ratio,
                 progress=progress,
                 profile=profile or False,
+                tiles_on=tiles_on,
                 **layout,
                 **as_keywords,
             )
@@ -146,6 +156,8 @@ def show_result(console: Any, data: dict[str, Any]) -> None:
     console.print(f"  {made['bundle']} on {made['engine']}, {made['precision']}, tiles {made['tile_plan']}")
     if "engine_choice" in made:
         console.print(f"  {made['engine'].partition(' ')[0]}: {made['engine_choice']}")
+    if "tiles_on" in made:
+        console.print(f"  tiles on the {made['tiles_on']}")
     if "samples" in made:
         console.print(f"  mean and standard deviation of {made['samples']} samples, the first of seed {made['seed']}")
     elif "seed" in made:

@@ -17,6 +17,7 @@ from ..errors import EngineError
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
+    from .device_session import DeviceSession
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ class Engine(ABC):
     remedy: str = ""  # how a batch that is too large is made possible
     choice: str = ""  # why this engine was taken, for logs and results
     has_device_clock: bool = False  # whether a device says by itself how long it computed
+    holds_tiles: bool = False  # whether tiles can stay on its device before it and after it
     _device_log: list[float] | None = None
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
@@ -143,19 +145,27 @@ class Engine(ABC):
             got = inputs[tensor].shape
             if not got or got[0] < 1 or got[1:] != shape:
                 raise EngineError(f"The input {tensor} has another shape", got=got, allowed=("N", *shape))
-        if self.max_batch is not None and got[0] > self.max_batch:
-            raise EngineError(
-                f"The batch is larger than the engine {self.name} was built for",
-                got=f"{got[0]} tiles",
-                allowed=f"1 to {self.max_batch}",
-                fix=self.remedy or None,
-            )
+        self.check_batch(got[0])
         outputs = self.infer_tiles(inputs, got[0], noise)
         name, expected = self.spec.output.tensor, (got[0], *self.spec.output_shape)
         found = outputs[name].shape if name in outputs else f"only {', '.join(outputs)}"
         if found != expected:
             raise EngineError(f"The output {name} is not what the contract says", got=found, allowed=expected)
         return outputs
+
+    def check_batch(self, tiles: int) -> None:
+        """Refuse more tiles in a call than the engine was built for.
+
+        Raises:
+            EngineError: They are more.
+        """
+        if self.max_batch is not None and tiles > self.max_batch:
+            raise EngineError(
+                f"The batch is larger than the engine {self.name} was built for",
+                got=f"{tiles} tiles",
+                allowed=f"1 to {self.max_batch}",
+                fix=self.remedy or None,
+            )
 
     def trial(self, inputs: Mapping[str, np.ndarray]) -> None:
         """One call for the sake of its time and memory; a loop on the host does one of its steps."""
@@ -168,6 +178,10 @@ class Engine(ABC):
             log: Gets the seconds of the network alone, without copies, one number a call of its graph; None ends it.
         """
         self._device_log = log
+
+    def device(self) -> DeviceSession:
+        """A run whose arrays stay on the engine's device, where :attr:`holds_tiles` says that they can."""
+        raise EngineError("The engine takes tiles from the host's memory", got=self.name)
 
     def infer_tiles(
         self, inputs: Mapping[str, np.ndarray], tiles: int, noise: Noise | None = None

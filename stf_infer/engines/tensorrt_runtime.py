@@ -19,6 +19,7 @@ import numpy as np
 from ..bundle import Bundle
 from ..errors import EngineError
 from .base import Engine
+from .device_session import DeviceSession
 from .key import graph_of
 from .selection import cache_folder
 from .tensorrt_build import logger, refit
@@ -128,6 +129,8 @@ class TensorRtEngine(Engine):
             else:
                 self.fixed_batch = self._bindings[0].batch
             self.preferred_batch = self._bindings[0].batch
+            # The kernels that blend outputs take float32.
+            self.holds_tiles = all(b.dtype == np.float32 for b in self._bindings if not b.is_input)
             self._execution = self._execution_context()
             self._stream = self._cuda.Stream()
             self._allocate()
@@ -177,7 +180,6 @@ class TensorRtEngine(Engine):
                 shape = (one.batch, *one.shape)
                 self._host[one.name] = self._cuda.pagelocked_empty(shape, one.dtype)
                 self._memory[one.name] = self._cuda.mem_alloc(self._host[one.name].nbytes)
-                self._execution.set_tensor_address(one.name, int(self._memory[one.name]))
         except self._cuda.MemoryError as error:
             raise EngineError(
                 "The GPU has too little memory for the engine",
@@ -204,14 +206,9 @@ class TensorRtEngine(Engine):
                         continue
                     part = self._host[one.name][:tiles]
                     np.copyto(part, inputs[one.name])
-                    if one.free and not self._execution.set_input_shape(one.name, part.shape):
-                        raise EngineError(f"The engine refuses the shape of {one.name}", got=part.shape)
                     cuda.memcpy_htod_async(self._memory[one.name], part, self._stream)
                 began = self._mark()
-                if not self._execution.execute_async_v3(self._stream.handle):
-                    raise EngineError(
-                        f"{self._target.title} failed on a batch", got="; ".join(self._log.errors) or None
-                    )
+                self._execute(self._memory, tiles)
                 ended = self._mark()
                 outputs = [one for one in self._bindings if not one.is_input]
                 for one in outputs:
@@ -223,6 +220,19 @@ class TensorRtEngine(Engine):
                 raise EngineError(f"{self._target.title} failed on a batch", got=error) from error
             # Copied: the pinned memory is overwritten by the next batch.
             return {one.name: self._host[one.name][:tiles].copy() for one in outputs}
+
+    def _execute(self, addresses: Mapping[str, Any], tiles: int) -> None:
+        """Queue the plan over so many tiles; tensors without an address lie in the engine's own memory."""
+        for one in self._bindings:
+            self._execution.set_tensor_address(one.name, int(addresses.get(one.name, self._memory[one.name])))
+            shape = (tiles, *one.shape)
+            if one.is_input and one.free and not self._execution.set_input_shape(one.name, shape):
+                raise EngineError(f"The engine refuses the shape of {one.name}", got=shape)
+        if not self._execution.execute_async_v3(self._stream.handle):
+            raise EngineError(f"{self._target.title} failed on a batch", got="; ".join(self._log.errors) or None)
+
+    def device(self) -> DeviceSession:
+        return DeviceSession(self._cuda, self._context, self._stream, self._execute)
 
     def _mark(self) -> Any:
         """An event in the stream, after what has been put there; None where nobody asks for the device's time."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cuda_emulation import ByDlpack, OnDevice, build_emulated
+from cuda_emulation import ByDlpack, OnDevice
 from stf_infer import _core
 from stf_infer.sampling import interpolation
 
@@ -22,9 +22,9 @@ BORDERS = ["reflect", "edge", "zero", "mirror"]
 SIZES = [(1, 1), (1, 31), (1, 32), (2, 33), (7, 5), (8, 32), (9, 64), (17, 70)]
 
 
-@pytest.fixture(scope="module")
-def cuda(tmp_path_factory):
-    return build_emulated(tmp_path_factory.mktemp("emulated"))
+@pytest.fixture
+def cuda(emulated_cuda):
+    return emulated_cuda
 
 
 def both(cuda: Any, name: str, arguments: list[Any], written: int, **more: Any) -> tuple[np.ndarray, np.ndarray]:

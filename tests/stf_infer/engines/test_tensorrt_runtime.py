@@ -12,7 +12,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fake_cuda import FakeCuda, FakeTrt, plan_of
+from fake_cuda import FakeCuda
+from fake_trt import FakeTrt, plan_of
 from fakes import add_coarse_change
 from stf_infer.engines import machine, open_engine, registry, store
 from stf_infer.engines import tensorrt as backend

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows of a scene on a device: raw numbers go up once, and tiles are cut out of them there.
+
+Not run on a GPU; see docs/cuda.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .engines.device_session import DeviceArray, DeviceSession
+from .grid import Shape, TilePlan, Window
+from .layer import Layer
+from .scene import TileReader
+from .strip import Strip
+
+if TYPE_CHECKING:
+    from .spec import ModelSpec
+
+
+class DeviceStrip(Strip):
+    """A sliding window of rows on a device; rows that the next window shares are copied there, not sent again.
+
+    Two buffers take turns. The rows of one come up, and are filled, while tiles are still cut out of the other.
+
+    Args:
+        layer: The raster.
+        session: The run on the device.
+        kernels: ``stf_infer._cuda``.
+        rows: The most that are held at once.
+    """
+
+    def __init__(self, layer: Layer, session: DeviceSession, kernels: Any, rows: int) -> None:
+        super().__init__(layer)
+        self._session, self._kernels = session, kernels
+        self._shape = len(layer.spec.bands), rows, layer.grid.shape.width
+        self._buffers = [session.array(self._shape, layer.dtype) for _ in range(2)]
+        self._left = [session.event() for _ in range(2)]  # behind the last tile that was cut out of a buffer
+        self._staged = session.pinned((int(np.prod(self._shape)),), layer.dtype)
+        self._mask, self._staged_mask = (
+            session.array(self._shape[1:], np.uint8),
+            session.pinned(self._shape[1:], np.uint8),
+        )
+        self._fallback = session.constant(np.asarray(layer.fallback, np.float64))
+        self._there = session.event()
+        self._turn = 0
+
+    def _make_room(self, kept: int, rows: int) -> np.ndarray:
+        session, before = self._session, self.pixels
+        session.record(self._left[self._turn], session.work)
+        self._turn = 1 - self._turn
+        session.let_wait(session.up, self._left[self._turn])
+        bands, _, width = self._shape
+        self.pixels = self._buffers[self._turn].shaped(bands, rows, width)
+        if kept:
+            for to, band in zip(self.pixels, before, strict=True):
+                session.copy(to[:kept], band[len(band) - kept :], session.up)
+        session.wait_for(self._there)  # what was staged last has gone up
+        return self._staged[: bands * (rows - kept) * width].reshape(bands, rows - kept, width)
+
+    def _take_in(self, kept: int, read: np.ndarray, valid: np.ndarray) -> None:
+        session, up = self._session, self._session.up
+        mask = None if valid.all() else self._masked(valid)
+        for number, (to, band) in enumerate(zip(self.pixels, read, strict=True)):
+            session.upload(to[kept:], band, up)
+            if mask is not None:
+                new = to[kept:].shaped(1, *band.shape)
+                session.launch(self._kernels.fill_invalid, new, mask, self._fallback[number : number + 1], stream=up)
+        session.record(self._there, up)
+        session.let_wait(session.work, self._there)
+
+    def _masked(self, valid: np.ndarray) -> DeviceArray:
+        """The valid pixels, on their way up."""
+        mask, staged = self._mask[: len(valid)], self._staged_mask[: len(valid)]
+        staged[...] = valid
+        self._session.upload(mask, staged, self._session.up)
+        return mask
+
+
+class DeviceReader(TileReader):
+    """Cuts normalised tiles out of one layer on a device.
+
+    Args:
+        layer: The raster.
+        spec: The contract.
+        plan: The tile plan.
+        session: The run on the device.
+        kernels: ``stf_infer._cuda``.
+    """
+
+    def __init__(self, layer: Layer, spec: ModelSpec, plan: TilePlan, session: DeviceSession, kernels: Any) -> None:
+        super().__init__(layer, spec, plan.scene)
+        self._session, self._kernels = session, kernels
+        needed = [self.needed((origin, origin + plan.y.size)) for origin in plan.y.origins]
+        most = max(layer.whole_blocks(stop) - first for first, stop in needed)
+        self.strip = DeviceStrip(layer, session, kernels, most)
+        self._factors = session.constant(self._scale), session.constant(self._offset)
+        if self.input.from_coarse:
+            self._origin = plan.y.origins[0], plan.x.origins[0]
+            grid: Shape = layer.grid.shape
+            along = ((plan.y, grid.height), (plan.x, grid.width))
+            self._between = [
+                tuple(map(session.constant, self.positions(a.origins[0], a.origins[-1] + a.size, a.length, coarse)))
+                for a, coarse in along
+            ]
+
+    def gather(self, window: Window, out: DeviceArray) -> None:  # type: ignore[override]  # of a device
+        strip, session = self.strip, self._session
+        common = (strip.pixels, strip.first, self.layer.grid.shape.height, *self._factors, self._low, self._high)
+        if self.input.from_coarse:
+            ranges = [
+                slice(begin - origin, stop - origin)
+                for begin, stop, origin in zip(
+                    (window.y0, window.x0), (window.y1, window.x1), self._origin, strict=True
+                )
+            ]
+            places = [part[along] for constants, along in zip(self._between, ranges, strict=True) for part in constants]
+            session.launch(self._kernels.gather_bilinear, *common, *places, out, stream=session.work)
+        else:
+            d = self._divisor
+            place = ("mirror", window.y0 // d, window.x0 // d, out, self._unit)
+            session.launch(self._kernels.gather, *common, *place, stream=session.work)
