@@ -108,6 +108,7 @@ class ToyEngine(Engine):
     """The function times the factor in the file; ``slowness`` seconds a call."""
 
     slowness = 0.0
+    calls = 0
 
     def __init__(self, bundle: Any, threads: int | None, name: str, stored: Any, precision: str) -> None:
         self.name, self.stored, self.precision = name, stored, precision
@@ -133,7 +134,8 @@ class ToyEngine(Engine):
     def _fail(self, how: str) -> None:
         """In the way that the environment names, where it names this target: ``toy-open:crash``."""
         name, _, way = how.partition(":")
-        if name != self.name:
+        self.calls += 1
+        if name != self.name or (way == "late" and self.calls < 20):
             return
         if way == "crash":
             os.abort()
@@ -141,7 +143,7 @@ class ToyEngine(Engine):
             os.kill(os.getpid(), signal.SIGKILL)
         if way == "memory":
             raise MemoryError
-        if way == "refused":
+        if way in ("refused", "late"):
             raise EngineError("The toy is tired", got="a batch", fix="Wind it up")
         self.factor = 2
 

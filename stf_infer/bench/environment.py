@@ -41,14 +41,14 @@ class Environment:
         noise: Shares that were read before.
         readings: Sensors before anything was measured.
         started: Counters at that moment.
-        during: Clock and temperature after every row.
+        during: Mean clock, hottest sensor and throttle count after every row, each in the order of rows.
     """
 
     root: Path
     noise: dict[str, float]
     readings: dict[str, Any]
     started: Moment
-    during: list[dict[str, Any]] = field(default_factory=list)
+    during: dict[str, list[float]] = field(default_factory=dict)
 
     @classmethod
     def before(cls, root: Path = ROOT) -> Environment:
@@ -60,16 +60,14 @@ class Environment:
             noise["busy_before"] = found["others"]
         return cls(root, noise, _readings(root), Moment.now(root))
 
-    def after_row(self, name: str) -> None:
+    def after_row(self) -> None:
         """Note clock and temperature when a row is done."""
         found = _readings(self.root)
-        one = {
-            "row": name,
-            "mhz": sensors.mean_mhz(found),
-            "celsius": max(found.get("celsius", {}).values(), default=None),
-        }
-        one["throttled"] = found.get("throttled")
-        self.during.append({key: value for key, value in one.items() if value is not None})
+        hottest = max(found.get("celsius", {}).values(), default=None)
+        told = {"mhz": sensors.mean_mhz(found), "celsius": hottest, "throttled": found.get("throttled")}
+        for name, value in told.items():
+            if value is not None:
+                self.during.setdefault(name, []).append(value)
 
     def machine(self, rows: Sequence[Row]) -> Machine:
         """What the bench ran on, with warnings where figures may be off."""
@@ -98,11 +96,9 @@ class Environment:
         ):
             if share.get(name, 0.0) > limit:
                 yield words.format(f"{share[name]:.0%}") + "."
-        clocks = [self.readings.get("core_mhz") and sensors.mean_mhz(self.readings)]
-        clocks += [one.get("mhz") for one in self.during]
-        known = [clock for clock in clocks if clock]
-        if known and known[-1] < _CLOCK * max(known):
-            yield f"The clock fell from {max(known):.0f} to {known[-1]:.0f} MHz (mean of the cores)."
+        clocks = [*filter(None, (sensors.mean_mhz(self.readings),)), *self.during.get("mhz", [])]
+        if clocks and clocks[-1] < _CLOCK * max(clocks):
+            yield f"The clock fell from {max(clocks):.0f} to {clocks[-1]:.0f} MHz (mean of the cores)."
         if after.get("throttled", 0) > self.readings.get("throttled", 0):
             yield "Cores were slowed down for heat while the bench ran."
         for gpu, found in after.get("gpus", {}).items():

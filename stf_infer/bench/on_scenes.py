@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..errors import StfError
+from ..errors import EngineError, StfError
 from ..model import Model
 from . import quality, throughput
 from .result import Quality, Throughput
@@ -98,6 +98,9 @@ def over(scenes: Sequence[BenchScene], prepare: Callable[[BenchScene], Fuse | St
         scenes: What is fused.
         prepare: Gives what fuses a scene, or why that cannot be.
         common: How.
+
+    Raises:
+        EngineError: The engine fails.
     """
     speed, judged = [], []
     refused: dict[str, list[tuple[str, StfError]]] = {}
@@ -124,6 +127,8 @@ def over(scenes: Sequence[BenchScene], prepare: Callable[[BenchScene], Fuse | St
             common.say(f"judging {name}")
             fp32 = common.references.get(name)
             judged.append(quality.judge(image, scene, common.folder, fp32=fp32, seam=fused.seam))
+        except EngineError:
+            raise  # what cannot compute has no figures at all
         except StfError as error:
             failed.append(f"{name} failed: {error}")
     return Found(tuple(speed), tuple(judged), (*(_left_out(same) for same in refused.values()), *failed))

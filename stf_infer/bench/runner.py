@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..baselines.scenes import BaselineName
+from ..bundle import Bundle
 from ..engines.isolation import Errand, run_apart
 from ..engines.target import Say
 from ..errors import OutputError
@@ -58,19 +59,29 @@ def run(
     scenes = scene_list(settings, bundles, lambda what: progress and progress(what, 0, len(planned)))
     bench = _Bench(settings, tuple(scenes), planned, progress, apart)
     environment = Environment.before()
-    for row in bench.measured():
-        environment.after_row(row.name)
+    for _ in bench.measured():
+        environment.after_row()
     return Result(
         package=__version__,
         measured=measured,
         seconds=time.perf_counter() - began,
         command=tuple(command),
-        settings=settings.as_dict(),
+        settings=settings.as_dict() | _found(bundles, planned),
         machine=environment.machine(bench.rows),
         scenes=tuple(scene.facts for scene in scenes),
         rows=tuple(bench.rows),
         unavailable=unavailable,
     )
+
+
+def _found(bundles: Sequence[Bundle], planned: Sequence[Planned]) -> dict[str, list[str]]:
+    """What stands for bundles, engines and precisions where none are named."""
+    rows = [one.row for one in planned]
+    return {
+        "bundles": [str(bundle.path) for bundle in bundles],
+        "engines": list(dict.fromkeys(row.target for row in rows)),
+        "precisions": list(dict.fromkeys(row.precision for row in rows)),
+    }
 
 
 class _Bench:

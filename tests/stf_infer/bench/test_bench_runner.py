@@ -59,6 +59,8 @@ def test_a_result_says_how_to_repeat_it_and_survives_its_file(bench):
     found = bench()
     assert found.command == ("bench", "net.stf")
     assert found.settings["runs"] == 3
+    assert found.settings["engines"] == ["toy", "toy-open"]  # none was named
+    assert found.settings["precisions"] == ["fp32"]
     assert found.machine.cores >= 1
     assert found.seconds > 0
     assert results.Result.model_validate_json(found.model_dump_json()) == found

@@ -177,6 +177,15 @@ def test_a_truth_on_another_grid_is_refused_before_anything_is_measured_and_warp
     assert ran.exit_code == 0, ran.output
 
 
+def test_an_engine_that_fails_while_it_fuses_is_a_row_with_its_reason(bench, scene, monkeypatch):
+    monkeypatch.setenv("TOY_FAILS", "toy-open:late")
+    ran = bench("--scene", scene, "--repeats", "3", "--no-baselines", "--precision", "fp32", "--json", scenes=True)
+    assert ran.exit_code == 1
+    (row,) = json.loads(ran.stdout)["rows"]
+    assert "The toy is tired" in row["failure"]
+    assert row["latency"] is None
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [
