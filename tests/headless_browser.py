@@ -70,7 +70,8 @@ class Page:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.terminate()
+        self._session = None
+        self.call("Browser.close")
         self._process.wait(20)
         os.close(self._read)
         os.close(self._write)

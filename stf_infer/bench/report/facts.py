@@ -84,5 +84,5 @@ def text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {text(one)}" for key, one in value.items())
     if isinstance(value, (list, tuple)):
-        return ", ".join(text(one) for one in value)
+        return ("; " if any(isinstance(one, dict) for one in value) else ", ").join(map(text, value))
     return str(value)

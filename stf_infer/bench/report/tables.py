@@ -12,6 +12,8 @@ from ...metrics.report import cell as metric_cell
 from ..result import Figures, Latency, Quality, Result, Row, Throughput
 from .numbers import NOTHING, figure, labels, mebibytes, milliseconds, over_engine
 
+_MOST_NAMES = 4  # of rows that a remark is about
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -54,6 +56,10 @@ class _Column:
     shown: Callable[[float | None], str] = figure
     less: bool | None = True  # is better; None: there is no better
     of_row: bool = False  # told in the first line of a row only
+    engines: bool = False  # whether only engines compete for the best
+
+    def competes(self, line: _Line) -> bool:
+        return not self.engines or line.row.kind == "engine"
 
 
 def lines(result: Result) -> list[_Line]:
@@ -82,19 +88,18 @@ def speed(result: Result) -> Table | None:
 
     columns = (
         _Column("p50 ms/tile", tile(lambda f: f.tile.p50), milliseconds, of_row=True),
-        _Column("p90", tile(lambda f: f.tile.p90), milliseconds, of_row=True),
         _Column("p99", tile(lambda f: f.tile.p99), milliseconds, of_row=True),
         _Column(
             "device p50", lambda x: x.row.on_device.tile.p50 if x.row.on_device else None, milliseconds, of_row=True
         ),
         _Column("first ms", lambda x: x.row.first_call, milliseconds, of_row=True),
         _Column("load ms", lambda x: x.row.load, milliseconds, of_row=True),
-        _Column("Mpx/s", scene(lambda t: t.megapixels_a_second), less=False),
-        _Column("scenes/h", scene(lambda t: t.scenes_an_hour), less=False),
+        _Column("Mpx/s", scene(lambda t: t.megapixels_a_second), less=False, engines=True),
+        _Column("scenes/h", scene(lambda t: t.scenes_an_hour), less=False, engines=True),
         _Column("end/engine", scene(over_engine), lambda v: figure(v, digits=3)),
-        _Column("peak MiB", scene(lambda t: t.peak_memory), mebibytes),
+        _Column("peak MiB", scene(lambda t: t.peak_memory), mebibytes, engines=True),
         _Column("device MiB", scene(lambda t: t.device_memory), mebibytes),
-        _Column("J/Mpx", scene(lambda t: t.energy.joules_a_megapixel)),
+        _Column("J/Mpx", scene(lambda t: t.energy.joules_a_megapixel), engines=True),
     )
     note = "end/engine: wall time of a scene over what the engine alone takes for its tiles."
     return _table("Speed", result, columns, note)
@@ -206,8 +211,19 @@ def remarks(result: Result) -> list[str]:
             for figures in (quality.truth, quality.fp32, quality.changed, quality.unchanged):
                 for note in figures.notes if figures else ():
                     say(note, who)
-    everyone = {short[row.name] for row in result.rows if row.failure is None}
-    return [text if everyone <= set(who) else f"{', '.join(who)}: {text}" for text, who in said.items()]
+    groups = {
+        "": {short[row.name] for row in result.rows if row.failure is None},
+        "engines: ": {short[row.name] for row in result.rows if row.failure is None and row.kind == "engine"},
+    }
+    return [f"{_who(names, groups)}{text}" for text, names in said.items()]
+
+
+def _who(names: list[str], groups: dict[str, set[str]]) -> str:
+    for told, group in groups.items():
+        if group and group <= set(names):
+            return told
+    shown = names if len(names) <= _MOST_NAMES else [*names[: _MOST_NAMES - 1], f"{len(names) - _MOST_NAMES + 1} more"]
+    return f"{', '.join(shown)}: "
 
 
 def metric_format(metric: str) -> Callable[[float | None], str]:
@@ -229,8 +245,13 @@ def _table(title: str, result: Result, columns: Iterable[_Column], note: str) ->
         cells += [Cell(line.scene)] if named else []
         for column, found in kept:
             told = column.shown(found[i]) if line.first or not column.of_row else ""
-            same = [v for v, other in zip(found, entries, strict=True) if column.of_row or other.scene == line.scene]
-            cells.append(Cell(told, bool(told) and _is_best(found[i], same, column.less)))
+            rivals = [
+                value
+                for value, other in zip(found, entries, strict=True)
+                if (column.of_row or other.scene == line.scene) and column.competes(other)
+            ]
+            best = bool(told) and column.competes(line) and _is_best(found[i], rivals, column.less, column.shown)
+            cells.append(Cell(told, best))
         drawn.append(tuple(cells))
     headings = ("", *(("scene",) if named else ()), *(column.heading for column, _ in kept))
     shown = [part for part in note.split(". ") if any(h.strip("↓↑ ") in part for h in headings if h)]
@@ -259,8 +280,9 @@ def _drawn(title: str, result: Result, names: Sequence[str], columns: Sequence[_
         (
             Cell(short[name]),
             *(
-                Cell(metric_format(c.metric)(c.values[i]), _is_best(c.values[i], c.values, HEADINGS[c.metric][1]))
+                Cell(shown(c.values[i]), _is_best(c.values[i], c.values, HEADINGS[c.metric][1], shown))
                 for c in columns
+                for shown in (metric_format(c.metric),)
             ),
         )
         for i, name in enumerate(names)
@@ -268,8 +290,11 @@ def _drawn(title: str, result: Result, names: Sequence[str], columns: Sequence[_
     return Table(title, ("", *(c.heading for c in columns)), tuple(drawn))
 
 
-def _is_best(value: float | None, column: Sequence[float | None], less: bool | None) -> bool:
-    known = {one for one in column if one is not None and not math.isnan(one)}
-    if less is None or value is None or len(known) < 2:
+def _is_best(
+    value: float | None, rivals: Sequence[float | None], less: bool | None, shown: Callable[[float | None], str]
+) -> bool:
+    """Whether no rival is better, as far as a reader can tell from what is shown."""
+    known = [one for one in rivals if one is not None and not math.isnan(one)]
+    if less is None or value is None or len(set(map(shown, known))) < 2:
         return False
-    return value == (min(known) if less else max(known))
+    return shown(value) == shown(min(known) if less else max(known))

@@ -12,9 +12,12 @@ from . import facts, tables
 if TYPE_CHECKING:
     from rich.console import Console
 
+_NAME = 24  # columns that a name gets at least, if it needs them
+_GAP = 2  # between columns
+
 
 def show(result: Result, console: Console) -> None:
-    """Print speed, accuracy, failures and warnings; 110 columns are enough.
+    """Print speed, accuracy, failures and warnings. A table that is too wide is printed in parts.
 
     Args:
         result: What was measured.
@@ -37,21 +40,57 @@ def show(result: Result, console: Console) -> None:
 
 
 def print_table(table: tables.Table, console: Console, styles: Mapping[str, str] | None = None) -> None:
-    """Print one table; ``styles`` maps the text of a cell to how it is written."""
+    """Print one table, in two or more parts where it is wider than the console.
+
+    Args:
+        table: What to print.
+        console: Where to.
+        styles: Text of a cell to how it is written.
+    """
     from rich.text import Text
 
     from ...metrics.report import plain_table
 
-    drawn = plain_table(table.title, table.headings[0])
-    drawn.columns[0].min_width = min(24, max((len(line[0].text) for line in table.lines), default=1))
-    for number, heading in enumerate(table.headings[1:], 1):
-        figures = number >= table.names
-        # A column is as wide as its figures; its heading may take two lines.
-        drawn.add_column(heading, justify="right" if figures else "left", overflow="fold")
-        drawn.columns[-1].min_width = max((len(line[number].text) for line in table.lines), default=1)
-    for line in table.lines:
-        told = [(cell.text, "bold green" if cell.best else (styles or {}).get(cell.text, "")) for cell in line]
-        drawn.add_row(*(Text(text, style=style) for text, style in told))
-    console.print(drawn)
+    widths = _widths(table, console.width)
+    for part, columns in enumerate(_parts(widths, table.names, console.width)):
+        drawn = plain_table("" if part else table.title, table.headings[0])
+        drawn.padding = (0, 0, 0, 1)
+        drawn.columns[0].width = widths[0]
+        for k in columns[1:]:
+            side = "left" if k < table.names else "right"
+            drawn.add_column(_glued(table.headings[k]), justify=side, overflow="fold", width=widths[k])  # type: ignore[arg-type]
+        for line in table.lines:
+            cells = [line[k] for k in columns]
+            told = [(cell.text, "bold green" if cell.best else (styles or {}).get(cell.text, "")) for cell in cells]
+            drawn.add_row(*(Text(text, style=style) for text, style in told))
+        console.print(drawn)
     if table.note:
         console.print(table.note, style="dim", highlight=False, markup=False)
+
+
+def _widths(table: tables.Table, room: int) -> list[int]:
+    """Of every column: its headings are in one line where all of them find room, else as wide as their words."""
+    figures = [max([len(line[k].text) for line in table.lines] + [1]) for k in range(len(table.headings))]
+    figures[0] = min(figures[0], max(_NAME, room // 3))
+    for broken in (False, True):
+        texts = [_glued(heading).split(" ") if broken else [heading] for heading in table.headings]
+        widths = [max(wide, *map(len, words)) for wide, words in zip(figures, texts, strict=True)]
+        if sum(widths) + _GAP * len(widths) + 1 <= room:
+            break
+    return widths
+
+
+def _glued(heading: str) -> str:
+    """A heading whose arrow stays with its last word."""
+    return heading.replace(" ↓", "\u00a0↓").replace(" ↑", "\u00a0↑")
+
+
+def _parts(widths: list[int], names: int, room: int) -> list[list[int]]:
+    """Columns of every part of a table; each begins with the columns that name its lines."""
+    own = list(range(names))
+    parts = [list(own)]
+    for k in range(names, len(widths)):
+        if len(parts[-1]) > names and sum(widths[j] + _GAP for j in [*parts[-1], k]) + 1 > room:
+            parts.append(list(own))
+        parts[-1].append(k)
+    return parts

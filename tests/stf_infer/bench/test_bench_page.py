@@ -251,6 +251,10 @@ def test_what_another_row_beats_in_both_is_faint():
     marks = re.findall(r'<circle class="mark c(\d)( faint)?"', text)
     assert marks == [("0", ""), ("1", ""), ("2", " faint")]
     assert "copy fine_t1: 0.05" in text
+    timed = examples.baseline_row("quick", throughput=(examples.throughput(tile_seconds=1e-5),))
+    text = charts.pareto(examples.result(*rows, timed), "demo", "rmse")
+    marks = re.findall(r'<circle class="mark c(\d)( faint| ring)?"', text)
+    assert marks == [("0", ""), ("1", ""), ("2", " faint"), ("3", " ring")]  # no engine is faint for its sake
     assert charts.pareto(examples.result(examples.baseline_row()), "demo", "rmse") is None
     assert charts.pareto(examples.result(*rows), "another", "rmse") is None
 
@@ -286,6 +290,11 @@ def test_lanes_tell_what_lies_beyond_them():
     text = lanes.latency_lanes(examples.result(examples.engine_row(latency=samples.model_copy(update={"tile": slow}))))
     assert "max 500.0 ms" in text
     assert "1 beyond" in text
+    assert text.count("<circle") == 60
+    many = examples.engine_row(latency=examples.latency(0.01, n=500))
+    text = lanes.latency_lanes(examples.result(many))
+    assert "<circle" not in text
+    assert 'class="area' in text
 
 
 def test_a_timeline_has_a_lane_a_thread_and_few_boxes():

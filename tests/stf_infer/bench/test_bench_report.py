@@ -71,6 +71,18 @@ def test_speed_and_accuracy_stand_side_by_side():
     assert cells["copy fine_t1"]["SSIM ↑"].text == "0.9500"
 
 
+def test_the_best_is_what_reads_best_and_baselines_are_no_rivals_in_speed():
+    rows = [
+        examples.engine_row("demo | a fp32", p50=0.02, rmse=0.02),
+        examples.engine_row("demo | b fp32", p50=0.01, rmse=0.0200000001),
+        examples.baseline_row(throughput=(examples.throughput(tile_seconds=1e-4),)),
+    ]
+    found = tables.accuracy(examples.result(*rows))
+    assert [line[found.headings.index("RMSE ↓")].best for line in found.lines] == [True, True, False]
+    table = tables.speed(examples.result(*rows))
+    assert [line[table.headings.index("Mpx/s")].best for line in table.lines] == [False, True, False]
+
+
 def test_columns_that_nobody_filled_are_left_out_and_come_when_measured():
     assert "J/Mpx" not in tables.speed(examples.whole()).headings
     metered = examples.engine_row(throughput=(examples.throughput(joules=0.5),))
@@ -91,10 +103,15 @@ def test_every_scene_has_a_line_of_its_own():
     assert [line[2].text for line in table.lines] == ["10.00", ""]
 
 
-@pytest.mark.parametrize("width", [100, 140])
-def test_a_terminal_shows_all(width):
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+def test_a_terminal_shows_all_whatever_its_width(width):
     text = shown(examples.whole(), width)
     assert max(map(len, text.splitlines())) <= width
+    for table in (tables.speed(examples.whole()), tables.accuracy(examples.whole())):
+        for words in (*table.headings, *(cell.text for line in table.lines for cell in line)):
+            for word in words.split():
+                assert word in text
+    text = " ".join(text.split())
     for part in (
         "openvino-cpu int8",
         "copy fine_t1",

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from ....metrics.report import HEADINGS
@@ -14,11 +14,14 @@ from ..tables import metric_format
 from .elements import Html, joined
 from .plot import COLOURS, Plot, axis_for, figure, legend
 
+_MOST_LABELS = 12  # more marks than that are named by a legend, but for those on the front
+
 
 def pareto(result: Result, scene: str, metric: str) -> Html | None:
     """Accuracy over speed of whole scenes; None where no row has both.
 
-    Rows that another row beats in both are faint. Rows without a speed, such as baselines, are lines.
+    A line joins the engines that no other engine beats in both; the others are faint. Baselines are rings, and rows
+    without a speed are lines. Accuracies that read alike count as equal.
     """
     short = numbers.labels(result.rows)
     fast, slow = [], []
@@ -28,39 +31,39 @@ def pareto(result: Result, scene: str, metric: str) -> Html | None:
         if value is None or row.failure is not None:
             continue
         if run is not None:
-            fast.append((k, row, run.megapixels_a_second, value))
+            fast.append((k, row, run.megapixels_a_second, float(f"{value:.4g}")))
         else:
-            slow.append((k, row, value))
+            slow.append((row, value))
     if not fast:
         return None
     less = HEADINGS[metric][1] is not False
     name, shown = HEADINGS[metric][0], metric_format(metric)
     plot = Plot(960, 400, f"{name} over megapixels a second, scene {scene}", right=24)
     x = axis_for([speed for *_, speed, _ in fast], *plot.across, logarithmic=True)
-    y = axis_for([*(value for *_, value in fast), *(value for *_, value in slow)], *plot.upward)
+    y = axis_for([*(value for *_, value in fast), *(value for _, value in slow)], *plot.upward)
     better = "lower is better" if less else "higher is better"
     plot.axes(x, y, "whole scene, Mpx/s (right is faster, logarithmic)", f"{name} ({better})")
-    for _, row, value in slow:
+    for row, value in slow:
         plot.line([(plot.across[0], y(value)), (plot.across[1], y(value))], class_="level")
         plot.text(plot.across[0] + 6, y(value) - 5, f"{short[row.name]}: {shown(value)}", class_="name")
-    front = [(k, speed, value) for k, _, speed, value in fast if not _beaten(speed, value, fast, less)]
-    front.sort(key=lambda one: one[1])
-    plot.line([(x(speed), y(value)) for _, speed, value in front], class_="front")
-    best = {k for k, *_ in front}
+    engines = {k: (speed, value if less else -value) for k, row, speed, value in fast if row.kind == "engine"}
+    front = [k for k, one in engines.items() if not any(_beats(other, one) for other in engines.values())]
+    front.sort(key=lambda k: engines[k][0])
+    plot.line([(x(engines[k][0]), y(engines[k][1] if less else -engines[k][1])) for k in front], class_="front")
     for k, row, speed, value in fast:
         told = f"{row.name}: {numbers.figure(speed)} Mpx/s, {name} {shown(value)}"
-        plot.mark(x(speed), y(value), k, told, faint=k not in best)
-    for _, row, speed, value in sorted(fast, key=lambda one: one[2]):
-        plot.label(x(speed), y(value), short[row.name])
-    return plot.drawn()
+        look = "ring" if row.kind == "baseline" else "" if k in front else "faint"
+        plot.mark(x(speed), y(value), k, told, look)
+    few = len(fast) <= _MOST_LABELS
+    for k, row, speed, value in sorted(fast, key=lambda one: one[2]):
+        if few or k in front or row.kind == "baseline":
+            plot.label(x(speed), y(value), short[row.name])
+    return plot.drawn() if few else joined([plot.drawn(), legend([(k, short[row.name]) for k, row, *_ in fast])])
 
 
-def _beaten(speed: float, value: float, rows: Sequence[tuple[int, Row, float, float]], less: bool) -> bool:
-    """Whether a row is at least as fast and as good, and better in one."""
-    sign = 1 if less else -1
-    return any(
-        s >= speed and sign * v <= sign * value and (s > speed or sign * v < sign * value) for _, _, s, v in rows
-    )
+def _beats(other: tuple[float, float], one: tuple[float, float]) -> bool:
+    """Whether a speed and an error are both at least as good as another's, and one of them better."""
+    return other[0] >= one[0] and other[1] <= one[1] and other != one
 
 
 def sweeps(result: Result) -> list[Html]:

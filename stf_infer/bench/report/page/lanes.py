@@ -15,6 +15,7 @@ from .plot import COLOURS, Axis, Plot
 # Stretches of one kind that are closer than this share of the timeline are drawn as one.
 _FINEST = 1 / 1500
 _MOST_BINS = 110
+_FEW = 100  # fewer calls are drawn one by one
 _LATENCY_LANE, _TIME_LANE = 52, 44
 
 
@@ -38,7 +39,10 @@ def latency_lanes(result: Result) -> Html | None:
     plot.below(x, "time of a tile over the row's own median")
     for i, (k, name, tile) in enumerate(timed):
         base = plot.top + _LATENCY_LANE * (i + 1) - 4
-        _outline(plot, x, base, relative[k], f"area c{k % COLOURS}")
+        if len(relative[k]) < _FEW:
+            _dots(plot, x, base, relative[k], f"dot c{k % COLOURS}")
+        else:
+            _outline(plot, x, base, relative[k], f"area c{k % COLOURS}")
         for words, value in _points(tile).items():
             if value <= x.high * tile.p50:
                 at = x(value / tile.p50)
@@ -51,13 +55,20 @@ def latency_lanes(result: Result) -> Html | None:
 
 def _outline(plot: Plot, x: Axis, base: float, values: np.ndarray, look: str) -> None:
     """A histogram that stands on a lane."""
-    bins = min(_MOST_BINS, max(24, round(3 * len(values) ** 0.5)))
+    bins = min(_MOST_BINS, round(4 * len(values) ** 0.5))
     counts, edges = np.histogram(values, bins, (x.low, x.high))
     tops = base - counts / max(counts.max(), 1) * (_LATENCY_LANE - 22)
     points = [(x(edges[0]), base)]
     for j, top in enumerate(tops):
         points += [(x(edges[j]), top), (x(edges[j + 1]), top)]
     plot.line([*points, (x(edges[-1]), base)], class_=look)
+
+
+def _dots(plot: Plot, x: Axis, base: float, values: np.ndarray, look: str) -> None:
+    """Calls in their order, from the top of a lane to its bottom and again."""
+    for k, value in enumerate(values):
+        if value <= x.high:
+            plot.parts.append(tag("circle", class_=look, cx=x(value), cy=base - 4.0 - 3.2 * (6 - k % 7), r=2.6))
 
 
 def _points(tile: Distribution) -> dict[str, float]:

@@ -65,7 +65,7 @@ def _main(result: Result, seen: dict[str, ScenePictures]) -> list[Html | None]:
         sections.section(
             "Predicted over true values",
             by_scene(result, lambda scene: scatter(result, scene, seen[scene])),
-            lead="Dashed: equal values. Line: least squares. The darker, the more pixels; the scale is logarithmic.",
+            lead="Dashed: equal values. Line: least squares. The stronger the blue, the more pixels, logarithmically.",
         ),
         sections.section(
             "Where the time goes",
@@ -85,7 +85,7 @@ def _main(result: Result, seen: dict[str, ScenePictures]) -> list[Html | None]:
         sections.section(
             "How steady a call is",
             scrolled(lanes.latency_lanes(result)),
-            lead="Every call that was timed. Lines: p50, p90, p99.",
+            lead="Calls that were timed, one by one or as a histogram. Strokes: p50, p90, p99.",
         ),
         sections.section(
             "Steps against quality", by_scene(result, lambda scene: scrolled(charts.steps(result, scene)))
@@ -109,11 +109,11 @@ def _pareto(result: Result) -> Html | None:
     if drawn is None:
         return None
     choice = select("metric", "Accuracy as", [(metric, HEADINGS[metric][0]) for metric in _CHARTED])
-    caption = "The line joins the rows that nothing else beats in both. Dashed: a baseline, or what has no speed here."
+    caption = "The line joins the engines that no other engine beats in both. Rings, and dashed lines: baselines."
     return tag(
         "figure",
         tag("div", choice, class_="needs-script", hidden=True),
-        drawn,
+        scrolled(drawn),
         tag("figcaption", caption),
         class_="wide",
     )

@@ -141,10 +141,10 @@ class Plot:
         """Draw straight lines from point to point."""
         self.parts.append(tag("polyline", points=" ".join(f"{number(x)},{number(y)}" for x, y in points), **more))
 
-    def mark(self, x: float, y: float, row: int, told: str, *, faint: bool = False) -> None:
-        """Draw the mark of a row; ``told`` is shown to who points at it."""
+    def mark(self, x: float, y: float, row: int, told: str, look: str = "") -> None:
+        """Draw the mark of a row; ``told`` is shown to who points at it, ``look`` is ``faint``, ``ring`` or nothing."""
         self._taken.append((x - 7, y - 7, x + 7, y + 7))
-        self.parts.append(mark(x, y, row, told, faint=faint))
+        self.parts.append(mark(x, y, row, told, look))
 
     def label(self, x: float, y: float, words: str) -> None:
         """Write the name of a mark where it covers nothing, near it; a line leads there where it is not beside it."""
@@ -173,9 +173,9 @@ class Plot:
         return tag("svg", tag("title", self.title), self.parts, viewBox=view, role="img", style=style)
 
 
-def mark(x: float, y: float, row: int, told: str = "", *, faint: bool = False) -> Html:
+def mark(x: float, y: float, row: int, told: str = "", look: str = "") -> Html:
     """The mark of a row, around a point."""
-    shape, look = _SHAPES[row // COLOURS % len(_SHAPES)], f"mark c{row % COLOURS}{' faint' if faint else ''}"
+    shape, look = _SHAPES[row // COLOURS % len(_SHAPES)], f"mark c{row % COLOURS} {look}".rstrip()
     title = tag("title", told) if told else None
     if shape == "circle":
         return tag("circle", title, class_=look, cx=float(x), cy=float(y), r=6)

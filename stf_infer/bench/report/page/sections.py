@@ -52,7 +52,7 @@ def _cell(cell: Cell, column: int, names: int, numbered: dict[str, int]) -> Html
         return tag("td", tag("b", cell.text) if cell.best else cell.text)
     if column == 0 and cell.text in numbered:
         sign = tag("svg", mark(8, 8, numbered[cell.text]), viewBox="0 0 16 16", width=14, height=14, aria_hidden="true")
-        return tag("th", sign, "\u00a0", cell.text, scope="row")
+        return tag("th", tag("span", sign, tag("span", cell.text), class_="row"), scope="row")
     return tag("th", cell.text, scope="row")
 
 
@@ -83,7 +83,7 @@ def stages(run: Throughput) -> Html:
             stage.name,
             str(stage.calls),
             numbers.duration(stage.seconds),
-            f"{100 * stage.seconds / wall:.0f} %" if wall else numbers.NOTHING,
+            _share(stage.seconds, wall),
             f"{numbers.size(stage.bytes / stage.seconds)}/s" if stage.bytes and stage.seconds else numbers.NOTHING,
         ]
         for stage in run.stages
@@ -102,6 +102,13 @@ def stages(run: Throughput) -> Html:
         for line, stage in zip(lines, run.stages, strict=True)
     ]
     return tag("div", tag("table", head, tag("tbody", body)), class_="scroll", tabindex=0)
+
+
+def _share(part: float, whole: float) -> str:
+    if not whole:
+        return numbers.NOTHING
+    percent = 100 * part / whole
+    return f"{percent:.0f} %" if percent >= 1 or not part else "< 1 %"
 
 
 def notes(result: Result, seen: Iterable[ScenePictures]) -> Html | None:

@@ -35,7 +35,9 @@ def _figures(result: Result) -> Iterator[tuple[str, str, str]]:
     good = [(value, row) for row in engines if (value := _rmse(row, scene)) is not None]
     if good:
         value, row = min(good, key=lambda one: one[0])
-        yield "Most accurate", f"RMSE {metric_format('rmse')(value)}", short[row.name]
+        alike = sum(metric_format("rmse")(one) == metric_format("rmse")(value) for one, _ in good) - 1
+        told = short[row.name] + (f", and {alike} more that read alike" if alike else "")
+        yield "Most accurate", f"RMSE {metric_format('rmse')(value)}", told
         plain = [(v, r) for r in result.rows if r.kind == "baseline" and (v := _rmse(r, scene)) is not None]
         if plain and (base := min(plain, key=lambda one: one[0]))[0]:
             change = 100 * (1 - value / base[0])

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ...result import Result
 from ...scene_files import TRUTH
 from .. import numbers
@@ -133,9 +135,21 @@ def _density(density: Density, address: str) -> Html:
     box = {"x": float(left), "y": float(top), "width": float(right - left), "height": float(base - top)}
     plot.parts.append(tag("image", href=address, preserveAspectRatio="none", class_="density", **box))
     plot.line([(left, base), (right, top)], class_="equal")
-    ends = [(value, density.intercept + density.slope * value) for value in (density.low, density.high)]
-    if all(value == value for _, value in ends):
-        clip = f"clip-path:inset({float(top):.0f}px {plot.width - right:.0f}px {plot.height - base:.0f}px {left:.0f}px)"
-        plot.line([(x(a), y(b)) for a, b in ends], class_="fit", style=clip)
-    line = f"y = {density.slope:.3f} x {density.intercept:+.4f}, r = {density.correlation:.4f}, n = {density.pixels:,}"
+    plot.line([(x(a), y(b)) for a, b in _inside(density)], class_="fit")
+    sign = "-" if density.intercept < 0 else "+"
+    line = f"y = {density.slope:.3f} x {sign} {abs(density.intercept):.4f}, "
+    line += f"r = {density.correlation:.4f}, n = {density.pixels:,}"
     return tag("figure", plot.drawn(), tag("figcaption", tag("b", density.band), " ", line))
+
+
+def _inside(density: Density) -> list[tuple[float, float]]:
+    """Ends of the least-squares line within the axes; none where there is no line, or it lies outside."""
+    low, high, slope, offset = density.low, density.high, density.slope, density.intercept
+    if math.isnan(slope):
+        return []
+    if slope:
+        ends = sorted(((low - offset) / slope, (high - offset) / slope))
+    else:
+        ends = [low, high] if low <= offset <= high else [high, low]
+    first, last = max(low, ends[0]), min(high, ends[1])
+    return [(first, offset + slope * first), (last, offset + slope * last)] if first < last else []
