@@ -207,6 +207,7 @@ class Model(OpenBundle):
         from . import __version__
 
         tile, plan = self.spec.tile, run.scene.plan()
+        sampler = getattr(self.engine, "sampler", self.spec.sampler)  # a loop may have been given other steps
         return {
             "version": __version__,
             "bundle": self.spec.name,
@@ -220,7 +221,7 @@ class Model(OpenBundle):
                 f"{role}={'array' if raster.is_array else Path(raster.label).name}"
                 for role, raster in run.scene.rasters.items()
             ),
-            **({"sampler": self.spec.sampler.describe()} if self.spec.sampler else {}),
+            **({"sampler": sampler.describe()} if sampler else {}),
             **({"tiles_on": run.where.told} if run.where.told else {}),
             **({"seed": str(run.ensemble.seed)} if self.spec.noises else {}),
             **({"samples": str(run.ensemble.samples)} if run.ensemble.samples > 1 else {}),

@@ -25,8 +25,6 @@ def planned(name: BaselineName) -> Row:
 def measure(name: BaselineName, scenes: Sequence[BenchScene], common: Round, *, threads: int | None = None) -> Row:
     """Measure a baseline on every scene that has what it takes.
 
-    STARFM, which takes seconds for a million pixels, fuses every scene once.
-
     Args:
         name: Which one.
         scenes: What is fused.
@@ -37,7 +35,6 @@ def measure(name: BaselineName, scenes: Sequence[BenchScene], common: Round, *, 
         Its row. Where no scene could be measured, the reason is its failure.
     """
     row = planned(name)
-    common = replace(common, row=row.name, repeats=1 if name == "starfm" else common.repeats)
 
     def prepare(scene: BenchScene) -> Fuse | StfError:
         missing = [role for role in BASELINES[name] if role not in scene.inputs]
@@ -52,7 +49,7 @@ def measure(name: BaselineName, scenes: Sequence[BenchScene], common: Round, *, 
         }
         return partial(fuse_baseline, name, **options)
 
-    found = over(scenes, prepare, common)
+    found = over(scenes, prepare, replace(common, row=row.name))
     if not found.throughput:
         return row.model_copy(update={"failure": "; ".join(found.notes) or "There is no scene"})
     return row.model_copy(update=vars(found))

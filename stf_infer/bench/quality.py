@@ -66,16 +66,21 @@ def _against(image: Path, goal: Raster, scene: BenchScene, band: str | None) -> 
         return None
     mask = None if band is None else Raster(scene.mask, bands=(band,))
     comparison = compare(image, goal, mask=mask, ratio=facts.ratio, data_range=facts.data_range)
-    return figures_of(comparison.report)
+    return figures_of(comparison.report, over="" if band in (None, BANDS[0]) else f"{band} pixels: ")
 
 
-def figures_of(report: MetricReport) -> Figures:
-    """The figures of a report; what is undefined or infinite is None, and a note of the report says why."""
+def figures_of(report: MetricReport, over: str = "") -> Figures:
+    """The figures of a report; what is undefined or infinite is None, and a note says why.
+
+    Args:
+        report: The figures.
+        over: What every note begins with.
+    """
     return Figures(
         pooled=_defined(report.pooled),
         per_band={band: _defined(figures) for band, figures in report.per_band.items()},
         pixels=report.counts.valid,
-        notes=report.notes,
+        notes=tuple(over + note for note in report.notes),
     )
 
 

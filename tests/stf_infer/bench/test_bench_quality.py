@@ -98,7 +98,20 @@ def test_where_nothing_changed_there_is_no_figure_of_change(tmp_path):
     scene = scenes.from_rasters("one", {"fine_t1": paths["fine_t1"]}, paths["fine_t1"], tmp_path)
     found = quality.judge(write(tmp_path, fields()["fine_t1"] + 0.01), scene, tmp_path)
     assert found.changed is None
-    assert found.unchanged == found.truth
+    assert found.unchanged.pooled == found.truth.pooled
+
+
+def test_a_note_says_of_which_pixels_it_speaks(tmp_path):
+    paths = write_fields(tmp_path)
+    truth = fields()["fine_t1"] + 0.01
+    truth[:, 20:24, 20:24] += 0.3  # no window of SSIM fits in
+    goal = write_tif(tmp_path / "goal.tif", truth, names=NAMES)
+    scene = scenes.from_rasters("one", {"fine_t1": paths["fine_t1"]}, goal, tmp_path)
+    found = quality.judge(write(tmp_path, truth + 0.03), scene, tmp_path)
+    assert found.changed.pooled["ssim"] is None
+    assert found.truth.pooled["ssim"] is not None
+    assert any(note.startswith("changed pixels: SSIM is undefined") for note in found.changed.notes)
+    assert found.truth.notes == ()
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,7 @@ def test_a_diffusion_network_sees_the_noise_of_the_seed(scene, tmp_path, seed):
 def test_every_baseline_is_a_row(scene, tmp_path, name):
     row = baseline_rows.measure(name, [scene], Round("", tmp_path, repeats=2), threads=1)
     assert (row.name, row.kind, row.network, row.failure) == (f"baseline | {name}", "baseline", name, None)
-    assert len(row.throughput[0].seconds) == (1 if name == "starfm" else 2)
+    assert len(row.throughput[0].seconds) == 2
     assert row.throughput[0].engine_seconds is None
     figures = row.quality[0]
     assert figures.image == f"results/baseline-{name}/one.tif"
