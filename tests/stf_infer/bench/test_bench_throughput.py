@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,9 +12,9 @@ from bench_scene_support import RATIO, SHAPE, write_fields
 from fakes import add_coarse_change, make_model, make_spec, read_tif
 from stf_infer.baselines import fuse_baseline
 from stf_infer.bench import baseline_rows, scenes, throughput
-from stf_infer.bench.on_scenes import Round, measure
+from stf_infer.bench.on_scenes import Round, measure, over
 from stf_infer.bench.result import Energy, Row
-from stf_infer.errors import EngineError
+from stf_infer.errors import EngineError, NodataError
 from stf_infer.pipeline import FusionResult
 
 PIXELS = SHAPE[0] * SHAPE[1]
@@ -132,13 +133,32 @@ def test_a_scene_without_the_bands_is_left_out_with_the_reason(scene, tmp_path):
     assert "green not found" in note
 
 
-def test_an_engine_that_fails_is_a_note_and_leaves_no_file(scene, tmp_path):
+def failing(error):
     def fails(**_):
-        raise EngineError("The device is gone")
+        raise error
 
-    found = measure(make_model(make_spec(32), fails), [scene], Round("row", tmp_path))
-    assert found.notes == ("one failed: The device is gone.",)
+    return make_model(make_spec(32), fails)
+
+
+def test_an_engine_that_fails_is_an_error_and_leaves_no_file(scene, tmp_path):
+    with pytest.raises(EngineError, match="The device is gone"):
+        measure(failing(EngineError("The device is gone")), [scene], Round("row", tmp_path))
     assert list((tmp_path / "results" / "row").iterdir()) == []
+
+
+def test_a_scene_that_fails_is_a_note_and_the_others_go_on(tmp_path, scene):
+    model = adds_change()
+
+    def prepare(one):
+        def fails(image, profile):
+            raise NodataError("Nothing is valid", got=image.name)
+
+        return fails if one is not scene else partial(model.fuse, **scene.inputs_of(model.spec))
+
+    other = replace(scene, facts=scene.facts.model_copy(update={"name": "two"}))
+    found = over([other, scene], prepare, Round("row", tmp_path))
+    assert [one.scene for one in found.throughput] == ["one"]
+    assert found.notes == ("two failed: Nothing is valid. Got: two.tif.",)
 
 
 def test_results_are_measured_against_fp32(scene, tmp_path):
