@@ -23,7 +23,7 @@ def markdown(result: Result) -> str:
     if failures := tables.failures(result):
         parts.append("## Failed")
         parts.append("\n".join(f"- **{escape(name)}**: {escape(reason)}" for name, reason in failures))
-    if remarks := tables.remarks(result):
+    if remarks := [*tables.remarks(result), *tables.away(result)]:
         parts.append("## Notes")
         parts.append("\n".join(f"- {escape(remark)}" for remark in remarks))
     for scene in result.scenes:

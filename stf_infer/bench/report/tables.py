@@ -206,7 +206,7 @@ def remarks(result: Result) -> list[str]:
         if row.latency and not row.latency.stable:
             say(f"The warm-up did not settle within {row.latency.warm_up} calls.", who)
         for run in row.throughput:
-            say("" if run.energy.joules else f"Energy: {run.energy.note}", who)
+            say(f"Energy: {run.energy.note}", who)
         for quality in row.quality:
             for figures in (quality.truth, quality.fp32, quality.changed, quality.unchanged):
                 for note in figures.notes if figures else ():
@@ -216,6 +216,14 @@ def remarks(result: Result) -> list[str]:
         "engines: ": {short[row.name] for row in result.rows if row.failure is None and row.kind == "engine"},
     }
     return [f"{_who(names, groups)}{text}" for text, names in said.items()]
+
+
+def away(result: Result) -> list[str]:
+    """Engines that were not measured, one line a reason."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in result.unavailable.items():
+        reasons.setdefault(reason, []).append(name)
+    return [f"Not measured: {', '.join(names)}: {reason}" for reason, names in reasons.items()]
 
 
 def _who(names: list[str], groups: dict[str, set[str]]) -> str:

@@ -37,6 +37,13 @@ def show(result: Result, console: Console) -> None:
         console.print("No row: there was nothing to measure.", highlight=False)
     for remark in tables.remarks(result):
         console.print(f"Note: {remark}", highlight=False, markup=False)
+    if result.unavailable:
+        console.print(
+            f"Not measured: {', '.join(result.unavailable)}; `stf-infer engines` says why",
+            style="dim",
+            highlight=False,
+            markup=False,
+        )
 
 
 def print_table(table: tables.Table, console: Console, styles: Mapping[str, str] | None = None) -> None:

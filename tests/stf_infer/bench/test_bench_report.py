@@ -169,6 +169,20 @@ def test_markdown_holds_all_and_takes_names_literally(tmp_path):
         assert name in text
 
 
+def test_engines_that_are_not_here_are_named_once_a_reason_and_in_short_on_a_terminal():
+    away = {"engine-a": "no package", "engine-b": "no device", "engine-c": "no package"}
+    found = examples.result(examples.engine_row(), unavailable=away)
+    told = "- Not measured: engine-a, engine-c: no package\n- Not measured: engine-b: no device"
+    assert told in report.markdown(found)
+    assert "Not measured: engine-a, engine-b, engine-c; `stf-infer engines` says why" in shown(found)
+
+
+def test_where_energy_was_read_is_said_as_well_as_why_it_was_not():
+    read_of = examples.engine_row(throughput=(examples.throughput(joules=3.0),))
+    assert "Energy: package, RAPL" in report.markdown(examples.result(read_of))
+    assert "Energy: not readable: no counter here" in report.markdown(examples.result(examples.engine_row()))
+
+
 def test_a_command_with_backticks_stays_in_its_block():
     text = report.markdown(examples.result(command=("python", "a```b")))
     assert "````\npython 'a```b'\n````" in text

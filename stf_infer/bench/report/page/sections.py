@@ -114,7 +114,7 @@ def _share(part: float, whole: float) -> str:
 def notes(result: Result, seen: Iterable[ScenePictures]) -> Html | None:
     """What a reader has to know, and what is missing."""
     missing = [f"Not shown: {text}" for one in seen for text in one.missing]
-    said = [tag("li", text) for text in [*tables.remarks(result), *missing]]
+    said = [tag("li", text) for text in [*tables.remarks(result), *tables.away(result), *missing]]
     return section("Notes, and what was not measured", tag("ul", said) if said else None)
 
 
