@@ -22,11 +22,15 @@ endif()
 set(CMAKE_CUDA_STANDARD 17)
 pybind11_add_module(_cuda
   csrc/bind/cuda_module.cpp
+  csrc/bind/cuda_metrics.cpp
   csrc/device/device_cuda.cu
   csrc/fill/fill_cuda.cu
   csrc/gather/gather_cuda.cu
   csrc/blend/blend_cuda.cu
-  csrc/metrics/metrics_cuda.cu
+  csrc/metrics/usable_cuda.cu
+  csrc/metrics/pairs_cuda.cu
+  csrc/metrics/angles_cuda.cu
+  csrc/metrics/errors_cuda.cu
   csrc/noise/noise_cuda.cu)
 target_include_directories(_cuda PRIVATE csrc/include csrc)
 set_target_properties(_cuda PROPERTIES CUDA_RUNTIME_LIBRARY Static CUDA_VISIBILITY_PRESET hidden)

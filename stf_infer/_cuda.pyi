@@ -81,8 +81,8 @@ def finalise(
 def noise(seed: int, step: int, y: int, x: int, tile: Any, stream: int = 0) -> None:
     """As :func:`stf_infer._core.noise`, bit by bit."""
 
-def pairs_scratch(bands: int, pixels: int) -> int:
-    """Float64 numbers of scratch that :func:`measure_pairs` needs."""
+def metrics_scratch(bands: int, rows: int, columns: int) -> int:
+    """Float64 numbers of scratch that any of the ``measure_`` functions needs."""
 
 def measure_pairs(
     prediction: Any, truth: Any, mask: Any | None, pairs: Any, counts: Any, scratch: Any, stream: int = 0
@@ -90,7 +90,8 @@ def measure_pairs(
     """The ``pairs`` and ``counts`` of :func:`stf_infer._core.measure`, of float32 images without a scale.
 
     They agree to 1e-12 with the CPU's, not to the last bit: sums are taken in other parts. Those parts and their order
-    are fixed, so every device gives the same bits.
+    are fixed, so every device gives the same bits. What the output holds is added to, so that sums of a device and of
+    the host merge.
 
     Args:
         prediction: (C, H, W) float32.
@@ -98,6 +99,42 @@ def measure_pairs(
         mask: (H, W) uint8, 0 where a pixel is left out; None: none is.
         pairs: (C, 11) float64, added to.
         counts: (3,) int64, added to: pixels, those masked, those wanted and not finite.
-        scratch: (n,) float64 with n of :func:`pairs_scratch` or more.
+        scratch: (n,) float64 with n of :func:`metrics_scratch` or more.
         stream: Handle of a stream.
+    """
+
+def measure_angles(
+    prediction: Any, truth: Any, mask: Any | None, angle_total: Any, angle_counts: Any, scratch: Any, stream: int = 0
+) -> None:
+    """The spectral angles of :func:`stf_infer._core.measure`; arguments that are not told as :func:`measure_pairs`.
+
+    Args:
+        prediction: As there.
+        truth: As there.
+        mask: As there.
+        angle_total: (1,) float64, added to: sum of the angles in radians.
+        angle_counts: (2,) int64, added to: pixels with an angle, and pixels with a spectrum of zeros.
+        scratch: As there.
+        stream: As there.
+    """
+
+def measure_errors(
+    prediction: Any,
+    truth: Any,
+    mask: Any | None,
+    bins: tuple[float, float, int],
+    errors: Any,
+    scratch: Any,
+    stream: int = 0,
+) -> None:
+    """The histogram of :func:`stf_infer._core.measure`, count by count.
+
+    Args:
+        prediction: As :func:`measure_pairs`.
+        truth: As there.
+        mask: As there.
+        bins: Edges and number of the bins.
+        errors: (C, bins + 2) int64, added to: errors below, in the bins, above.
+        scratch: As there.
+        stream: As there.
     """

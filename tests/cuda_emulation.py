@@ -35,7 +35,7 @@ def build_emulated(folder: Path) -> Any:
     flags += [f"-I{path}" for path in [*includes, sysconfig.get_paths()["include"]]]
 
     def compiled(source: Path) -> Path:
-        built = folder / f"{source.stem}.o"
+        built = folder / f"{source.name}.o"
         # The binding is long and does little: optimising it takes longer than it saves.
         level = "-O0" if source.suffix == ".cpp" else "-O1"
         command = [compiler, *flags, level, "-x", "c++", "-c", str(source), "-o", str(built)]
@@ -44,7 +44,7 @@ def build_emulated(folder: Path) -> Any:
         return built
 
     with ThreadPoolExecutor(2) as pool:
-        objects = list(pool.map(compiled, [CSRC / "bind/cuda_module.cpp", *sorted(CSRC.glob("*/*_cuda.cu"))]))
+        objects = list(pool.map(compiled, [*sorted(CSRC.glob("bind/cuda_*.cpp")), *sorted(CSRC.glob("*/*_cuda.cu"))]))
     library = folder / f"_emulated{sysconfig.get_config_var('EXT_SUFFIX')}"
     subprocess.run([compiler, *flags, "-shared", *map(str, objects), "-o", str(library)], check=True, env=env)
     spec = importlib.util.spec_from_file_location("_emulated", library)

@@ -6,12 +6,12 @@
 #include <limits>
 
 #include "bind/borders.h"
+#include "bind/cuda_bindings.h"
 #include "bind/device_arrays.h"
 #include "blend/blend_cuda.h"
 #include "device/device.h"
 #include "fill/fill_cuda.h"
 #include "gather/gather_cuda.h"
-#include "metrics/metrics_cuda.h"
 #include "noise/noise_cuda.h"
 
 #ifndef STF_CUDA_MODULE
@@ -21,15 +21,6 @@
 namespace stf::bind {
 
 namespace {
-
-// Arguments are checked before the machine is, so that a mistake is named on every machine.
-Stream ready(std::uintptr_t stream) {
-    const std::string problem = device_problem();
-    if (!problem.empty())
-        throw std::runtime_error("no CUDA device can be used: " + problem +
-                                 "; the same operations for the CPU are in stf_infer._core");
-    return reinterpret_cast<Stream>(stream);
-}
 
 Strip strip_shape(const DeviceArray& strip, Index first_row, Index grid_rows) {
     strip.with_dims(3);
@@ -205,45 +196,6 @@ void bind_noise(py::module_& m) {
         py::arg("seed"), py::arg("step"), py::arg("y"), py::arg("x"), py::arg("tile"), py::arg("stream") = 0);
 }
 
-void bind_metrics(py::module_& m) {
-    m.def(
-        "pairs_scratch",
-        [](Index bands, Index pixels) {
-            STF_CHECK(bands >= 1 && pixels >= 1, "there are ", bands, " bands of ", pixels, " pixels");
-            return cuda::pairs_scratch(bands, pixels);
-        },
-        py::arg("bands"), py::arg("pixels"));
-    m.def(
-        "measure_pairs",
-        [](const py::object& prediction, const py::object& truth, const py::object& mask, const py::object& pairs,
-           const py::object& counts, const py::object& scratch, std::uintptr_t stream) {
-            const DeviceArray p(prediction, "prediction"), t(truth, "truth"), out(pairs, "pairs", true);
-            const DeviceArray counted(counts, "counts", true), between(scratch, "scratch", true);
-            p.with_dims(3);
-            STF_CHECK(p.sides() == t.sides(), "truth has shape ", t.shape_text(), "; prediction has ", p.shape_text());
-            const Index bands = p.shape(0), pixels = p.shape(1) * p.shape(2),
-                        wanted = cuda::pairs_scratch(bands, pixels);
-            STF_CHECK(out.dims() == 2 && out.shape(0) == bands && out.shape(1) == pair_sums_fields, "pairs has shape ",
-                      out.shape_text(), "; (", bands, ", ", pair_sums_fields, ") is wanted");
-            STF_CHECK(between.dims() == 1 && between.shape(0) >= wanted, "scratch has shape ", between.shape_text(),
-                      "; (", wanted, ",) or more is wanted");
-            const std::uint8_t* wanted_pixels = nullptr;
-            if (!mask.is_none()) {
-                const DeviceArray held(mask, "mask");
-                STF_CHECK(held.dims() == 2 && held.shape(0) == p.shape(1) && held.shape(1) == p.shape(2),
-                          "mask has shape ", held.shape_text(), "; prediction has ", p.shape_text());
-                wanted_pixels = held.data<const std::uint8_t>();
-            }
-            const float *from_p = p.data<const float>(), *from_t = t.data<const float>();
-            auto* sums = reinterpret_cast<PairSums*>(out.data<double>());
-            auto* counters = reinterpret_cast<unsigned long long*>(counted.with_size(3).data<std::int64_t>());
-            double* doubles = between.data<double>();
-            cuda::measure_pairs(ready(stream), from_p, from_t, wanted_pixels, bands, pixels, sums, counters, doubles);
-        },
-        py::arg("prediction"), py::arg("truth"), py::arg("mask"), py::arg("pairs"), py::arg("counts"),
-        py::arg("scratch"), py::arg("stream") = 0);
-}
-
 }  // namespace
 
 }  // namespace stf::bind
@@ -255,5 +207,5 @@ PYBIND11_MODULE(STF_CUDA_MODULE, m) {
     stf::bind::bind_fill(m);
     stf::bind::bind_blend(m);
     stf::bind::bind_noise(m);
-    stf::bind::bind_metrics(m);
+    stf::bind::bind_device_metrics(m);
 }

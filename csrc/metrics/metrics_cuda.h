@@ -1,19 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sums of pairs of metrics.h on a device; angles, windows and errors are counted on the host only.
+// The sums of metrics.h on a device, of float32 images (bands, pixels). Parts of an image are fixed and are added in
+// one order: sums do not depend on the device.
 #pragma once
 
-#include "metrics/sums.h"
-#include "stf/types.h"
+#include "metrics/kernel.h"
 
 namespace stf::cuda {
 
-// Doubles that `measure_pairs` needs beside the images.
-Index pairs_scratch(Index bands, Index pixels);
+// Images, and which pixels count: where the mask is not 0 (null: everywhere) and every band of both is finite.
+struct Measured {
+    const float* prediction;
+    const float* truth;
+    const std::uint8_t* mask;
+    Index bands, rows, columns;
 
-// Adds to the sums of each band, and to counts: pixels, those masked, those wanted and not finite. A pixel counts where
-// the mask is not 0 (null: everywhere) and every band of both images is finite. Parts of the image are fixed and are
-// added in one order: sums do not depend on the device.
-void measure_pairs(Stream stream, const float* prediction, const float* truth, const std::uint8_t* mask, Index bands,
-                   Index pixels, PairSums* sums, unsigned long long* counts, double* scratch);
+    Index pixels() const { return rows * columns; }
+};
+
+// Doubles that any of the operations needs beside the images.
+Index metrics_scratch(Index bands, Index rows, Index columns);
+
+// Adds to the sums of each band, and to counts: pixels, those masked, those wanted and not finite.
+void measure_pairs(Stream stream, const Measured& images, PairSums* sums, unsigned long long* counts, double* scratch);
+
+// Adds the angles of all pixels, in radians, and to counts: pixels with an angle, and pixels with a spectrum of zeros.
+void measure_angles(Stream stream, const Measured& images, double* total, unsigned long long* counts, double* scratch);
+
+// Adds to (bands, bins + 2) counts: errors below, in the bins, above.
+void measure_errors(Stream stream, const Measured& images, const ErrorBins& bins, unsigned long long* counts,
+                    double* scratch);
 
 }  // namespace stf::cuda

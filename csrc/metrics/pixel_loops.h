@@ -100,8 +100,10 @@ STF_HD PairSums sums_of_pairs(const T* STF_RESTRICT p, const T* STF_RESTRICT t, 
 // The truth is taken apart into its projection on the prediction and the rest, as vectors: a difference of their
 // squares would leave nothing of a small angle. An error of the projection's length is at right angles to the rest, so
 // that a small one is not felt.
-template <class V, int several, class T>
-STF_HD void angles_at(const T* const* p, const T* const* t, Index bands, Index i, V& angles, V& directed) {
+//
+// `p[b]` and `t[b]` are the first pixels of a band.
+template <class V, int several, class Bands>
+STF_HD void angles_at(const Bands& p, const Bands& t, Index bands, Index i, V& angles, V& directed) {
     constexpr Index n = lanes_of<V>;
     const V zero{}, one = broadcast<V>(1.0);
     V pp[several] = {}, pt[several] = {}, length[several], beside[several] = {};
@@ -225,22 +227,37 @@ STF_HD void add_angles(const T* const* p, const T* const* t, Index bands, Index 
     AngleLoop<T>(p, t, bands).add(n, sums);
 }
 
-// Counts below `low`, in the bins, and above `high`.
+// Where an error is counted: 0 below the bins, bin + 1 in one of them, and last above them.
+class ErrorPlace {
+  public:
+    STF_HD explicit ErrorPlace(const ErrorBins& bins)
+        : low_(bins.low),
+          high_(bins.high),
+          width_((bins.high - bins.low) / static_cast<double>(bins.count)),
+          last_(static_cast<double>(bins.count - 1)),
+          beyond_(static_cast<double>(bins.count + 1)) {}
+
+    STF_HD std::int32_t operator()(double p, double t) const {
+        const double error = p - t;
+        const double bin = lesser(greater((error - low_) / width_, 0.0), last_) + 1.0;
+        const double inside = error > high_ ? beyond_ : bin;
+        return static_cast<std::int32_t>(error < low_ ? 0.0 : inside);
+    }
+
+  private:
+    double low_, high_, width_, last_, beyond_;
+};
+
 template <class T>
 STF_HD void add_errors(const T* STF_RESTRICT p, const T* STF_RESTRICT t, Index n, const ErrorBins& bins,
                        std::int64_t* STF_RESTRICT counts) {
     constexpr Index part = 256;
     std::int32_t place[part];
-    const double width = (bins.high - bins.low) / static_cast<double>(bins.count);
-    const double last = static_cast<double>(bins.count - 1), beyond = static_cast<double>(bins.count + 1);
+    const ErrorPlace place_of(bins);
     for (Index begin = 0; begin < n; begin += part) {
         const Index size = n - begin < part ? n - begin : part;
-        for (Index i = 0; i < size; ++i) {
-            const double error = static_cast<double>(p[begin + i]) - static_cast<double>(t[begin + i]);
-            const double bin = lesser(greater((error - bins.low) / width, 0.0), last) + 1.0;
-            const double inside = error > bins.high ? beyond : bin;
-            place[i] = static_cast<std::int32_t>(error < bins.low ? 0.0 : inside);
-        }
+        for (Index i = 0; i < size; ++i)
+            place[i] = place_of(static_cast<double>(p[begin + i]), static_cast<double>(t[begin + i]));
         for (Index i = 0; i < size; ++i) ++counts[place[i]];
     }
 }
