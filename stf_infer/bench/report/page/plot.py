@@ -150,7 +150,7 @@ class Plot:
         """Write the name of a mark where it covers nothing, near it; a line leads there where it is not beside it."""
         wide, (left, right), (base, top) = len(words) * _LETTER, self.across, self.upward
         places = [(x + 11, y + 4), (x - 11 - wide, y + 4), (x - wide / 2, y - 12), (x - wide / 2, y + 20)]
-        for k in range(1, 9):
+        for k in range(1, 15):
             for down in (k * _LINE, -k * _LINE):
                 places += [(x + 16, y + 4 + down), (x - 16 - wide, y + 4 + down)]
         for at, line in places:
