@@ -64,9 +64,7 @@ class Page:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if self._dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call("Page.navigate", url=self._path.resolve().as_uri())
-        end = time.monotonic() + _SECONDS
-        while self.evaluate("document.readyState") != "complete" and time.monotonic() < end:
-            time.sleep(0.05)
+        self.wait()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,6 +73,12 @@ class Page:
         self._process.wait(20)
         os.close(self._read)
         os.close(self._write)
+
+    def wait(self) -> None:
+        """Until the page and its pictures are there."""
+        end = time.monotonic() + _SECONDS
+        while self.evaluate("document.readyState") != "complete" and time.monotonic() < end:
+            time.sleep(0.05)
 
     def call(self, method: str, **params: object) -> dict:
         """Send a command and wait for its answer; what happens meanwhile is noted."""

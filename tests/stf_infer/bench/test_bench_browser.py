@@ -116,3 +116,21 @@ def test_nothing_sticks_out_and_dark_is_dark(address, tmp_path, width, dark):
         page.screenshot(tmp_path / "page.png", whole=False)
         assert (tmp_path / "page.png").stat().st_size > 10_000
         assert page.problems == []
+
+
+def test_without_a_script_the_first_row_is_seen(address, tmp_path):
+    with Page(address, tmp_path / "profile") as page:
+        page.call("Emulation.setScriptExecutionDisabled", value=True)
+        page.call("Page.reload")
+        page.wait()
+        assert seen(page, '.panels img[data-key="truth"]')
+        assert seen(page, '.panels [data-row="0"] img')
+        assert not seen(page, '.panels [data-row="1"] img')
+        assert not seen(page, ".slider, .bar, .copy, #metric, #figure")
+
+
+def test_paper_has_no_controls(address, tmp_path):
+    with Page(address, tmp_path / "profile") as page:
+        page.call("Emulation.setEmulatedMedia", media="print")
+        assert not seen(page, ".slider, .bar, .copy")
+        assert seen(page, ".panels img")

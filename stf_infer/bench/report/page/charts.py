@@ -105,31 +105,33 @@ def _sweep(result: Result, lines: dict[int, list[tuple[float, float, str]]], lab
 
 def steps(result: Result, scene: str, metric: str = "rmse") -> Html | None:
     """Quality over the steps of diffusion samplers; None where fewer than two numbers of steps were measured."""
-    short = numbers.labels(result.rows)
-    lines: dict[tuple[str, str, str], list[tuple[int, int, float, Row]]] = {}
-    for k, row in enumerate(result.rows):
+    lines: dict[tuple[str, str, str], list[tuple[int, float, Row]]] = {}
+    for row in result.rows:
         value = _truth(row, scene, metric)
         if row.failure is None and row.steps and value is not None:
-            lines.setdefault((row.network, row.target, row.precision), []).append((row.steps, k, value, row))
+            lines.setdefault((row.network, row.target, row.precision), []).append((row.steps, value, row))
     every = [one for points in lines.values() for one in points]
-    if len({one[0] for one in every}) < 2:
+    counts = sorted({float(n) for n, *_ in every})
+    if len(counts) < 2:
         return None
     name, shown = HEADINGS[metric][0], metric_format(metric)
     plot = Plot(960, 360, f"{name} over the steps of a sampler, scene {scene}", right=24)
-    x = axis_for([float(one[0]) for one in every], *plot.across, logarithmic=True)
-    y = axis_for([one[2] for one in every], *plot.upward)
+    x = replace(axis_for(counts, *plot.across, logarithmic=True), marked=tuple(counts))
+    y = axis_for([value for _, value, _ in every], *plot.upward)
     better = "higher" if HEADINGS[metric][1] is False else "lower"
     plot.axes(x, y, "steps (logarithmic)", f"{name} ({better} is better)")
-    for points in lines.values():
+    for k, points in enumerate(lines.values()):
         points.sort(key=lambda one: one[0])
-        plot.line([(x(n), y(value)) for n, _, value, _ in points], class_=f"line c{points[0][1] % COLOURS}")
-    for n, k, value, row in every:
-        time = f"{numbers.milliseconds(row.latency.tile.p50)} ms/tile" if row.latency else ""
-        plot.mark(x(n), y(value), k, f"{row.name}: {n} steps, {name} {shown(value)} {time}".rstrip())
-    for n, _, value, row in every:
-        time = f", {numbers.milliseconds(row.latency.tile.p50)} ms" if row.latency else ""
-        plot.label(x(n), y(value), f"{n}{time}")
-    return joined([plot.drawn(), legend([(points[0][1], short[points[0][3].name]) for points in lines.values()])])
+        plot.line([(x(n), y(value)) for n, value, _ in points], class_=f"line c{k % COLOURS}")
+        for n, value, row in points:
+            plot.mark(x(n), y(value), k, f"{row.name}: {n} steps, {name} {shown(value)}{_a_tile(row)}")
+    for n, value, row in every:
+        plot.label(x(n), y(value), f"{n}{_a_tile(row)}")
+    return joined([plot.drawn(), legend([(k, " ".join(one)) for k, one in enumerate(lines)])])
+
+
+def _a_tile(row: Row) -> str:
+    return f", {numbers.milliseconds(row.latency.tile.p50)} ms/tile" if row.latency else ""
 
 
 def _truth(row: Row, scene: str, metric: str) -> float | None:

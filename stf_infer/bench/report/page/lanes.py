@@ -15,6 +15,7 @@ from .plot import COLOURS, Axis, Plot
 # Stretches of one kind that are closer than this share of the timeline are drawn as one.
 _FINEST = 1 / 1500
 _MOST_BINS = 110
+_LONG = 3.0  # seconds from which a timeline is in seconds
 _FEW = 100  # fewer calls are drawn one by one
 _LATENCY_LANE, _TIME_LANE = 52, 44
 
@@ -91,8 +92,9 @@ def timeline(run: Throughput) -> Html | None:
     kinds = _kinds(run)
     end = max(span.end for span in run.spans) or 1.0
     plot = Plot(1000, 16 + _TIME_LANE * len(lanes) + 56, "What each thread did", left=70, right=14, top=10, bottom=50)
-    x = Axis(0, end * 1e3, *plot.across)
-    plot.below(x, "milliseconds since the run began")
+    unit, scale = ("seconds", 1.0) if end >= _LONG else ("milliseconds", 1e3)
+    x = Axis(0, end * scale, *plot.across)
+    plot.below(x, f"{unit} since the run began")
     for i, thread in enumerate(lanes):
         top = plot.top + 6 + _TIME_LANE * i
         plot.text(plot.left - 8, top + 20, thread, class_="name", anchor="end")
@@ -102,11 +104,11 @@ def timeline(run: Throughput) -> Html | None:
             look = "wait" if waiting else f"work c{kinds.index(name) % COLOURS}"
             total = numbers.duration(sum(span.end - span.start for span in found))
             title = tag("title", f"{thread}: {name}, {total}")
-            plot.parts.append(tag("path", title, class_=look, d=_boxes(found, x, top, end * _FINEST)))
+            plot.parts.append(tag("path", title, class_=look, d=_boxes(found, x, scale, top, end * _FINEST)))
     return plot.drawn()
 
 
-def _boxes(spans: Sequence[Span], x: Axis, top: float, gap: float) -> str:
+def _boxes(spans: Sequence[Span], x: Axis, scale: float, top: float, gap: float) -> str:
     """Boxes from start to end of the stretches, as one path."""
     joined: list[list[float]] = []
     for span in sorted(spans, key=lambda one: one.start):
@@ -116,8 +118,8 @@ def _boxes(spans: Sequence[Span], x: Axis, top: float, gap: float) -> str:
             joined.append([span.start, span.end])
     path = []
     for start, stop in joined:
-        left = x(start * 1e3)
-        path.append(f"M{left:.1f} {top:.0f}h{max(x(stop * 1e3) - left, 0.6):.1f}v30H{left:.1f}z")
+        left = x(start * scale)
+        path.append(f"M{left:.1f} {top:.0f}h{max(x(stop * scale) - left, 0.6):.1f}v30H{left:.1f}z")
     return "".join(path)
 
 

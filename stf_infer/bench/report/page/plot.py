@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from .elements import Html, number, tag
@@ -64,6 +64,11 @@ def axis_for(
     return Axis(low - room, high + room, start, stop)
 
 
+def written(tick: float) -> str:
+    """A round value as it stands at an axis."""
+    return f"{tick:,.0f}" if 1e4 <= abs(tick) < 1e7 else f"{tick:.4g}"
+
+
 def _steps(low: float, high: float, count: int = 5) -> list[float]:
     raw = (high - low) / count
     power = 10 ** math.floor(math.log10(raw))
@@ -111,26 +116,24 @@ class Plot:
         """Bottom and top end of the rectangle."""
         return self.height - self.bottom, self.top
 
-    def axes(
-        self, x: Axis, y: Axis, x_label: str, y_label: str, text: Callable[[float], str] = lambda v: f"{v:.4g}"
-    ) -> None:
+    def axes(self, x: Axis, y: Axis, x_label: str, y_label: str) -> None:
         """Draw ticks, grid lines and what the axes are."""
         (left, right), (base, top) = self.across, self.upward
         for tick in y.ticks:
             at = y(tick)
             self.parts.append(tag("line", class_="grid", x1=left, x2=right, y1=at, y2=at))
-            self.text(left - 7, at + 4, text(tick), class_="tick", anchor="end")
-        self.below(x, x_label, text)
+            self.text(left - 7, at + 4, written(tick), class_="tick", anchor="end")
+        self.below(x, x_label)
         middle = number((base + top) / 2)
         self.text(13, (base + top) / 2, y_label, class_="axis", anchor="middle", transform=f"rotate(-90 13 {middle})")
 
-    def below(self, x: Axis, label: str, text: Callable[[float], str] = lambda v: f"{v:.4g}") -> None:
+    def below(self, x: Axis, label: str) -> None:
         """Draw the horizontal axis."""
         base, top = self.upward
         for tick in x.ticks:
             at = x(tick)
             self.parts.append(tag("line", class_="grid", x1=at, x2=at, y1=base, y2=float(top)))
-            self.text(at, base + 17, text(tick), class_="tick", anchor="middle")
+            self.text(at, base + 17, written(tick), class_="tick", anchor="middle")
         self.text(sum(self.across) / 2, self.height - 8, label, class_="axis", anchor="middle")
 
     def text(self, x: float, y: float, words: str, *, anchor: str = "start", **more: object) -> None:
