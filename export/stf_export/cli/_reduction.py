@@ -22,6 +22,7 @@ def reduction_options(function: F) -> F:
     options = (
         click.option("--budget", metavar="B", help="How far they may be from fp32, or none.  [rmse=0.5%,sam=0.05deg]"),
         click.option("--calibration", metavar="HOW", help="Ranges of int8: minmax, percentile, entropy.  [minmax]"),
+        click.option("--no-migration", is_flag=True, help="Leave the ranges of channels as they are before int8."),
         click.option("--keep", multiple=True, metavar="LAYER", help="A layer or module that stays in fp32."),
     )
     for option in reversed(options):
@@ -30,7 +31,11 @@ def reduction_options(function: F) -> F:
 
 
 def reduction_from(
-    precision: str | None, budget: str | None, calibration: str | None, keep: tuple[str, ...]
+    precision: str | None,
+    budget: str | None,
+    calibration: str | None,
+    keep: tuple[str, ...],
+    no_migration: bool,
 ) -> Reduction | None:
     """What is asked for; None where it is nothing.
 
@@ -38,13 +43,13 @@ def reduction_from(
         UsageError: It cannot be understood.
     """
     if precision is None:
-        if budget or calibration or keep:
+        if budget or calibration or keep or no_migration:
             raise UsageError("Nothing says what to reduce to", fix="Give --precision fp16, bf16 or int8")
         return None
     from ..precision import Reduction
 
     wanted = tuple(dict.fromkeys(part.strip() for part in precision.split(",")))
-    return Reduction(wanted, budget, calibration or "minmax", keep)
+    return Reduction(wanted, budget, calibration or "minmax", keep, migrate=not no_migration)
 
 
 def reduced_lines(reduced: dict[str, dict[str, Any]]) -> list[str]:

@@ -63,6 +63,7 @@ def export(
     budget: str | None,
     calibration: str | None,
     keep: tuple[str, ...],
+    no_migration: bool,
     **common: Any,
 ) -> Report:
     """Turn a trained network into a bundle: NETWORK of the zoo, a module or an ONNX file of your own.
@@ -76,7 +77,7 @@ def export(
     common = {key: value for key, value in common.items() if value is not None}
     if sampler is not None:
         common["sampler"] = sampler
-    if (reduction := reduction_from(precision, budget, calibration, keep)) is not None:
+    if (reduction := reduction_from(precision, budget, calibration, keep, no_migration)) is not None:
         common["reduction"] = reduction
     started = time.monotonic()
     with progress_line() as progress:

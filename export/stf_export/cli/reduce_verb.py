@@ -26,7 +26,13 @@ _SHOWN = 12
 @reduction_options
 @click.option("--trials", type=int, metavar="N", help="How often to compare at most.  [default: 32]")
 def reduce(
-    bundle: str, precision: str, budget: str | None, calibration: str | None, keep: tuple[str, ...], trials: int | None
+    bundle: str,
+    precision: str,
+    budget: str | None,
+    calibration: str | None,
+    keep: tuple[str, ...],
+    no_migration: bool,
+    trials: int | None,
 ) -> Report:
     """Write the network of NAME.stf in a reduced precision into the bundle, within an accuracy budget.
 
@@ -37,7 +43,7 @@ def reduce(
     from ..precision import reduce as reduce_one
     from ..precision.reducing import TRIALS, notes_of
 
-    wanted = reduction_from(precision, budget, calibration, keep)
+    wanted = reduction_from(precision, budget, calibration, keep, no_migration)
     assert wanted is not None
     with progress_line() as progress:
         reports = [
@@ -47,6 +53,7 @@ def reduce(
                 budget=wanted.budget,
                 calibration=wanted.calibration,
                 keep=wanted.keep,
+                migrate=wanted.migrate,
                 trials=TRIALS if trials is None else trials,
                 progress=lambda line, one=one: progress(f"{one}: {line}"),  # type: ignore[misc]
             )

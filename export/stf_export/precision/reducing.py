@@ -24,6 +24,7 @@ from .calibration import METHODS, thresholds
 from .integers import products
 from .layers import Layer, kept, layers_of
 from .methods import Half, Integers, Method, reducible
+from .migration import migrate_ranges
 from .operands import HALVES
 from .running import GraphEngine, Remembered
 from .scan import scan, unfit
@@ -100,6 +101,7 @@ def reduce(
     *,
     budget: Budget | str | None = None,
     calibration: str = "minmax",
+    migrate: bool = True,
     keep: Collection[str] = (),
     trials: int = TRIALS,
     progress: Say | None = None,
@@ -114,6 +116,7 @@ def reduce(
         precision: ``fp16``, ``bf16`` or ``int8``.
         budget: How far it may be from fp32; None takes the usual one, ``none`` asks for nothing.
         calibration: How ranges of 8-bit tensors are found: ``minmax``, ``percentile`` or ``entropy``.
+        migrate: Whether channels of 8-bit tensors are brought to like ranges, at the cost of weights.
         keep: Layers that stay in fp32 in any case: names or patterns of layers, of modules, or of nodes.
         trials: How often the network is compared at most while islands are searched for.
         progress: Called with a line at every step.
@@ -134,7 +137,7 @@ def reduce(
     for package in ("onnx", "onnx_ir", "onnxscript", "onnxruntime", "networkx"):
         need(package)
     bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-    return _Reduction(bundle, precision, held_to, calibration, keep, trials, progress or _log.info).run()
+    return _Reduction(bundle, precision, held_to, calibration, migrate, keep, trials, progress or _log.info).run()
 
 
 def check_arguments(precision: str, budget: Budget | str | None, calibration: str) -> Budget:
@@ -159,13 +162,15 @@ class _Reduction:
         precision: str,
         budget: Budget,
         calibration: str,
+        migrate: bool,
         keep: Collection[str],
         trials: int,
         say: Say,
     ) -> None:
         self.began = time.perf_counter()
         self.bundle, self.precision, self.budget, self.calibration = bundle, precision, budget, calibration
-        self.trials, self.say = trials, say
+        self.migrate, self.trials, self.say = migrate, trials, say
+        self.migrated = 0
         _refuse(bundle)
         self.tiles = tiles_of(bundle)
         say("reading the graph")
@@ -211,6 +216,9 @@ class _Reduction:
 
     def _method(self) -> Method:
         spec, tiles = self.bundle.spec, self.tiles
+        if self.precision == "int8" and self.migrate:
+            self.say(f"ranges of channels on {tiles.told()}")
+            self.migrated = migrate_ranges(self.source, spec, tiles)
         self.say(f"ranges of all tensors on {tiles.told()}")
         ranges = scan(self.source, spec, tiles)
         if self.precision in HALVES:
@@ -280,7 +288,7 @@ class _Reduction:
             "islands": [layer.name for layer in found.islands],
             "kept": [layer.name for layer in self.keep],
             **({"unfit": self.unfit} if self.unfit else {}),
-            **({"calibration": self.calibration} if self.precision == "int8" else {}),
+            **({"calibration": self.calibration, "migrated": self.migrated} if self.precision == "int8" else {}),
             "measured": how,
             "trials": found.trials,
         }

@@ -7,7 +7,7 @@ hardly more memory than a run, and takes one. Histograms need the tensors; they 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,9 +116,24 @@ def histograms(
         ranges: What :func:`scan` found on these tiles.
         names: Which tensors.
     """
-    wanted = list(dict.fromkeys(names))
-    found = {name: np.zeros(BINS, np.int64) for name in wanted}
-    for group in _groups(source, wanted):
+    found = {name: np.zeros(BINS, np.int64) for name in names}
+    for name, array in _fetched(source, spec, tiles, found):
+        found[name] += np.histogram(np.abs(array), BINS, (0.0, max(ranges[name].largest, 1e-30)))[0]
+    return found
+
+
+def largest_by_channel(source: Source, spec: Spec, tiles: Tiles, axes: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """The largest absolute value of each channel of tensors, of which the axis of channels is told."""
+    found: dict[str, np.ndarray] = {}
+    for name, array in _fetched(source, spec, tiles, axes):
+        largest = np.abs(np.moveaxis(array, axes[name], 0)).reshape(array.shape[axes[name]], -1).max(axis=1)
+        found[name] = np.maximum(found.get(name, 0.0), largest)
+    return found
+
+
+def _fetched(source: Source, spec: Spec, tiles: Tiles, names: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """What tensors hold, tile by tile. They are fetched in groups, each with a run of its own."""
+    for group in _groups(source, list(names)):
         model = source.fresh()
         values = {str(v.name): v for v in _tensors(model)}
         taken = {str(v.name) for v in model.graph.outputs}
@@ -128,9 +143,7 @@ def histograms(
         for feed, _ in tiles.batches(spec, _batch(run)):
             arrays = dict(zip(given, run.run(given, feed), strict=True)) if given else {}
             for name in group:
-                array = np.abs(arrays[name] if name in arrays else feed[name])
-                found[name] += np.histogram(array, BINS, (0.0, max(ranges[name].largest, 1e-30)))[0]
-    return found
+                yield name, arrays[name] if name in arrays else feed[name]
 
 
 def _groups(source: Source, names: Sequence[str]) -> list[list[str]]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx_ir as ir
@@ -44,6 +45,12 @@ class Source:
         # Weights stay where they are; inference looks at small ones only, which shapes are made of.
         self._proto = onnx_graph.infer_shapes(ir.to_proto(model), "its own inputs")
         _refuse_reduced(self.fresh())
+
+    def change(self, how: Callable[[ir.Model], object]) -> None:
+        """Change the graph that all further models are copies of."""
+        model = self.fresh()
+        how(model)
+        self._proto = ir.to_proto(model)
 
     def fresh(self) -> ir.Model:
         """A copy; weights are shared and must not be written to."""

@@ -21,12 +21,14 @@ class Reduction:
         budget: How far each may be from fp32; None takes the usual one.
         calibration: How ranges of 8-bit tensors are found.
         keep: Layers that stay in fp32 in any case.
+        migrate: Whether channels of 8-bit tensors are brought to like ranges.
     """
 
     precisions: tuple[str, ...]
     budget: Budget | str | None = None
     calibration: str = "minmax"
     keep: tuple[str, ...] = ()
+    migrate: bool = True
 
     def __post_init__(self) -> None:
         for precision in self.precisions:
@@ -45,6 +47,7 @@ class Reduction:
                 budget=self.budget,
                 calibration=self.calibration,
                 keep=self.keep,
+                migrate=self.migrate,
                 progress=lambda line, precision=precision: say(f"{precision}: {line}"),  # type: ignore[misc]
             )
             for precision in self.precisions
