@@ -167,7 +167,7 @@ class Row(_Frozen):
     Attributes:
         name: Unique in the file, for a person: ``demo | openvino-cpu bf16``.
         kind: ``engine`` or ``baseline``.
-        bundle: Path as it was given; empty for a baseline.
+        bundle: Path as it was given; empty for a baseline. ``bundle_sha256`` is its identity, whatever its path.
         network: Name of the network or the baseline.
         target: Such as ``openvino-cpu``; empty for a baseline.
         precision: fp32, fp16, bf16, int8; empty for a baseline.
@@ -187,6 +187,7 @@ class Row(_Frozen):
     name: str
     kind: Literal["engine", "baseline"] = "engine"
     bundle: str = ""
+    bundle_sha256: str = ""
     network: str
     target: str = ""
     precision: str = ""

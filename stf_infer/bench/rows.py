@@ -161,7 +161,8 @@ def _planned(
 def _row(bundle: Bundle, name: str, target: str, precision: str) -> Row:
     """What is known before anything is measured."""
     spec = bundle.spec
-    common: dict[str, Any] = {"name": name, "bundle": str(bundle.path), "network": spec.network, "target": target}
+    common: dict[str, Any] = {"name": name, "bundle": str(bundle.path), "bundle_sha256": bundle.sha256}
+    common |= {"network": spec.network, "target": target}
     if isinstance(spec, SampleSpec):
         return Row(**common, precision=precision)
     steps = None if spec.sampler is None else len(spec.sampler.timesteps)

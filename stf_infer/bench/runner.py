@@ -29,6 +29,9 @@ Progress = Callable[[str, int, int], None]
 
 PROGRAM = ("python", "-m", "stf_infer.bench")
 
+# The failure of rows that were not begun when somebody interrupted the bench, or not done.
+INTERRUPTED = "Not measured: the bench was interrupted"
+
 
 def run(
     settings: Settings, *, command: Sequence[str] = PROGRAM, progress: Progress | None = None, apart: bool = True
@@ -43,7 +46,8 @@ def run(
             takes all memory or crashes.
 
     Returns:
-        What was found. An engine that fails is a row with its reason, and the rest goes on.
+        What was found. An engine that fails is a row with its reason, and the rest goes on. Where somebody interrupts
+        it, rows that are not done have the failure :data:`INTERRUPTED`.
 
     Raises:
         OutputError: The folder ``settings.out`` cannot be written to; nothing has been measured.
@@ -103,11 +107,15 @@ class _Bench:
 
     def measured(self) -> Iterator[Row]:
         """Every row, when it is done."""
-        for one in self.planned:
-            yield self._engine(one)
-        for name in self.baselines:
-            task = BaselineTask(name, self.settings, self.scenes)
-            yield self._done(baseline_rows.planned(name), measure_baseline, task)
+        try:
+            for one in self.planned:
+                yield self._engine(one)
+            for name in self.baselines:
+                task = BaselineTask(name, self.settings, self.scenes)
+                yield self._done(baseline_rows.planned(name), measure_baseline, task)
+        except KeyboardInterrupt:
+            left = [*(one.row for one in self.planned), *map(baseline_rows.planned, self.baselines)][len(self.rows) :]
+            self.rows += [row.model_copy(update={"failure": row.failure or INTERRUPTED}) for row in left]
 
     def _engine(self, planned: Planned) -> Row:
         row = planned.row

@@ -86,6 +86,7 @@ def bench(
     Scenes are a procedural one, folders (--scene), rasters by role (--fine-t1 ... --truth), or a benchmark dataset
     (--dataset CIA --root DIR). DIR then holds bench.json, which has all that is needed to repeat the run, and the same
     as pages for people. An engine that fails is listed with its reason, and the rest goes on; the exit code is then 1.
+    What has been measured when you interrupt it (Ctrl-C) is written, too.
     """
     from ..bench import runner
     from ..bench.settings import Settings
@@ -111,7 +112,8 @@ def bench(
     with _progress() as progress:
         result = runner.run(settings, command=_command(), progress=progress)
     written, problem = _write(result, settings.out)
-    failed = any(row.failure for row in result.rows) or problem
+    failures = [row.failure for row in result.rows if row.failure]
+    code = 130 if runner.INTERRUPTED in failures else 1 if failures or problem else 0
 
     def show(console: Any) -> None:
         from ..bench import report
@@ -122,7 +124,7 @@ def bench(
         if problem:
             console.print(problem, markup=False, highlight=False, soft_wrap=True)
 
-    return Report(result.model_dump(mode="json"), show, exit_code=1 if failed else 0)
+    return Report(result.model_dump(mode="json"), show, exit_code=code)
 
 
 def _write(result: Result, folder: Path) -> tuple[dict[str, Path], str]:

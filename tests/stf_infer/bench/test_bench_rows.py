@@ -40,6 +40,7 @@ def test_all_that_can_be_opened_and_why_the_rest_is_not(place):
     # The toy computes a graph of fp32 in bf16 by itself; the other one has to be built.
     assert [row.name for row in rows] == ["net | toy-open fp32", "net | toy-open bf16"]
     assert (rows[0].tile, rows[0].halo, rows[0].steps, rows[0].network) == ((32, 32), 2, None, "fake")
+    assert rows[0].bundle_sha256 == Bundle.open(place).sha256
     assert away["tensorrt-smXX"] == "the package tensorrt is not installed"
     assert away["toy"] == f"nothing is built for it in net.stf; `stf-infer build {place} --target toy` builds it"
 

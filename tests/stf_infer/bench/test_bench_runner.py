@@ -74,6 +74,22 @@ def test_time_is_the_engines(bench, monkeypatch):
     assert row.sweep == ()
 
 
+def test_a_device_with_a_clock_of_its_own_has_a_column_of_its_own(bench, monkeypatch):
+    inner = ToyEngine.infer_impl
+
+    def infer_impl(self, inputs):
+        if self._device_log is not None:
+            self._device_log.append(0.25)
+        return inner(self, inputs)
+
+    monkeypatch.setattr(ToyEngine, "has_device_clock", True)
+    monkeypatch.setattr(ToyEngine, "infer_impl", infer_impl)
+    (row,) = bench(engines=("toy-open",), sweep=False).rows
+    assert row.on_device.clock == "cuda events"
+    assert row.on_device.tile.p50 == 0.25
+    assert row.latency.clock == "host"
+
+
 def test_stated_batches_and_threads(bench):
     (row,) = bench(engines=("toy-open",), batches=(3, 1), threads=(1, 2)).rows
     assert (row.latency.batch, row.latency.threads) == (3, 1)

@@ -69,6 +69,23 @@ def test_an_engine_that_fails_is_exit_code_1_and_the_files_are_there(bench, tmp_
     assert "The toy is tired" in (tmp_path / "out" / "bench.json").read_text()
 
 
+def test_what_has_been_measured_when_somebody_interrupts_is_written(bench, tmp_path, monkeypatch):
+    kept, calls = runner.measure, []
+
+    def measure(task, say):
+        calls.append(task)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        return kept(task, say)
+
+    monkeypatch.setattr(runner, "measure", measure)
+    ran = bench()
+    assert ran.exit_code == 130
+    first, second = json.loads((tmp_path / "out" / "bench.json").read_text())["rows"]
+    assert first["failure"] is None
+    assert second["failure"] == "Not measured: the bench was interrupted"
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [
