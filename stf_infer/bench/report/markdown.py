@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 from ..result import Result
-from . import facts, tables
+from . import facts, metric_tables, tables
 
 # What would start a tag, a table's column, emphasis, code or a link.
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~])")
@@ -18,7 +18,12 @@ def markdown(result: Result) -> str:
     parts += [f"> **Warning:** {escape(warning)}" for warning in result.machine.warnings]
     parts.append(f"To repeat it:\n\n{code(facts.command(result))}")
     parts += [f"Scene **{escape(scene.name)}**: {escape(facts.scene(scene))}" for scene in result.scenes]
-    for table in (tables.speed(result), tables.accuracy(result), tables.sweep(result)):
+    for table in (
+        tables.speed(result),
+        metric_tables.over_scenes(result),
+        tables.accuracy(result),
+        tables.sweep(result),
+    ):
         parts += section(table)
     if failures := tables.failures(result):
         parts.append("## Failed")
@@ -29,7 +34,7 @@ def markdown(result: Result) -> str:
     for scene in result.scenes:
         parts.append(f"## Scene {escape(scene.name)}")
         parts.append(pairs([("size", facts.scene(scene)), *facts.files(scene)]))
-        for table in (tables.all_metrics(result, scene.name), tables.per_band(result, scene.name)):
+        for table in (metric_tables.all_metrics(result, scene.name), metric_tables.per_band(result, scene.name)):
             parts += section(table, level=3)
     parts += ["## Machine", pairs(facts.machine(result)), "## Settings", pairs(facts.settings(result))]
     return "\n\n".join(part for part in parts if part) + "\n"

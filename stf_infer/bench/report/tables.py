@@ -130,29 +130,6 @@ def accuracy(result: Result) -> Table | None:
     return _table("Accuracy", result, columns, note)
 
 
-def all_metrics(result: Result, scene: str) -> Table | None:
-    """Every pooled metric of the field against the truth of one scene; None where there is no truth.
-
-    Names that mean the same are left out: AAD is MAE, CC is PCC, and an angle is told in degrees.
-    """
-    found = [
-        (row, q.truth) for row in result.rows for q in row.quality if q.scene == scene and q.truth and not row.failure
-    ]
-    shown = [m for m in HEADINGS if m not in ("aad", "cc", "sam_rad") and any(m in f.pooled for _, f in found)]
-    entries = [(row.name, [f.pooled.get(m) for m in shown]) for row, f in found]
-    return _metrics_table("All metrics against the truth", result, shown, entries)
-
-
-def per_band(result: Result, scene: str, metric: str = "rmse") -> Table | None:
-    """One metric band by band against the truth of one scene; None where there is no truth."""
-    found = [
-        (row, q.truth) for row in result.rows for q in row.quality if q.scene == scene and q.truth and not row.failure
-    ]
-    bands = list(dict.fromkeys(band for _, f in found for band in f.per_band))
-    columns = [_Metric(band, metric, [f.per_band.get(band, {}).get(metric) for _, f in found]) for band in bands]
-    return _drawn(f"{heading(metric)} of each band", result, [row.name for row, _ in found], columns)
-
-
 def sweep(result: Result) -> Table | None:
     """Latency at other batches and threads; None where there was no sweep."""
     entries: list[tuple[Cell, ...]] = []
@@ -234,11 +211,6 @@ def _who(names: list[str], groups: dict[str, set[str]]) -> str:
     return f"{', '.join(shown)}: "
 
 
-def metric_format(metric: str) -> Callable[[float | None], str]:
-    """How a metric is written, by its name; a dash where it is undefined."""
-    return lambda value: NOTHING if value is None else metric_cell(metric, value)
-
-
 def _table(title: str, result: Result, columns: Iterable[_Column], note: str) -> Table | None:
     entries = lines(result)
     values = [(column, [column.value(line) for line in entries]) for column in columns]
@@ -258,7 +230,7 @@ def _table(title: str, result: Result, columns: Iterable[_Column], note: str) ->
                 for value, other in zip(found, entries, strict=True)
                 if (column.of_row or other.scene == line.scene) and column.competes(other)
             ]
-            best = bool(told) and column.competes(line) and _is_best(found[i], rivals, column.less, column.shown)
+            best = bool(told) and column.competes(line) and is_best(found[i], rivals, column.less, column.shown)
             cells.append(Cell(told, best))
         drawn.append(tuple(cells))
     headings = ("", *(("scene",) if named else ()), *(column.heading for column, _ in kept))
@@ -266,39 +238,12 @@ def _table(title: str, result: Result, columns: Iterable[_Column], note: str) ->
     return Table(title, headings, tuple(drawn), names=1 + named, note=". ".join(shown))
 
 
-@dataclass(frozen=True)
-class _Metric:
-    heading: str
-    metric: str
-    values: list[float | None]
+def metric_format(metric: str) -> Callable[[float | None], str]:
+    """How a metric is written, by its name; a dash where it is undefined."""
+    return lambda value: NOTHING if value is None else metric_cell(metric, value)
 
 
-def _metrics_table(
-    title: str, result: Result, shown: Sequence[str], entries: Sequence[tuple[str, list[float | None]]]
-) -> Table | None:
-    columns = [_Metric(heading(m), m, [values[i] for _, values in entries]) for i, m in enumerate(shown)]
-    return _drawn(title, result, [name for name, _ in entries], columns)
-
-
-def _drawn(title: str, result: Result, names: Sequence[str], columns: Sequence[_Metric]) -> Table | None:
-    if not names or not columns:
-        return None
-    short = labels(result.rows)
-    drawn = [
-        (
-            Cell(short[name]),
-            *(
-                Cell(shown(c.values[i]), _is_best(c.values[i], c.values, HEADINGS[c.metric][1], shown))
-                for c in columns
-                for shown in (metric_format(c.metric),)
-            ),
-        )
-        for i, name in enumerate(names)
-    ]
-    return Table(title, ("", *(c.heading for c in columns)), tuple(drawn))
-
-
-def _is_best(
+def is_best(
     value: float | None, rivals: Sequence[float | None], less: bool | None, shown: Callable[[float | None], str]
 ) -> bool:
     """Whether no rival is better, as far as a reader can tell from what is shown."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..result import Result
-from . import facts, tables
+from . import facts, metric_tables, tables
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,7 +28,12 @@ def show(result: Result, console: Console) -> None:
         console.print(f"Warning: {warning}", style="yellow", highlight=False, markup=False)
     for scene in result.scenes:
         console.print(f"Scene {scene.name}: {facts.scene(scene)}", highlight=False, markup=False)
-    for table in (tables.speed(result), tables.accuracy(result), tables.sweep(result)):
+    for table in (
+        tables.speed(result),
+        metric_tables.over_scenes(result),
+        tables.accuracy(result),
+        tables.sweep(result),
+    ):
         if table is not None:
             print_table(table, console)
     for name, reason in tables.failures(result):

@@ -9,7 +9,7 @@ from rich.console import Console
 
 import bench_examples as examples
 from stf_infer.bench import report
-from stf_infer.bench.report import numbers, tables
+from stf_infer.bench.report import metric_tables, numbers, tables
 from stf_infer.bench.report.files import write_all
 from stf_infer.bench.result import Result, read
 from stf_infer.errors import OutputError
@@ -101,6 +101,28 @@ def test_every_scene_has_a_line_of_its_own():
     assert [line[1].text for line in table.lines] == ["a", "b"]
     assert [line[0].text for line in table.lines] == [row.name, ""]
     assert [line[2].text for line in table.lines] == ["10.00", ""]
+
+
+def test_scenes_of_a_dataset_are_averaged_and_rows_of_fewer_scenes_do_not_compete():
+    scenes = tuple(examples.scene(name) for name in "abc")
+
+    def row(name, **errors):
+        found = tuple(examples.quality(rmse, scene=scene) for scene, rmse in errors.items())
+        return examples.engine_row(name, throughput=(), quality=found)
+
+    result = examples.result(
+        row("n | x fp32", a=0.01, b=0.02, c=0.06), row("n | y fp32", a=0.02, b=0.03, c=0.07), row("n | z fp32", a=0.01),
+        scenes=scenes,
+    )  # fmt: skip
+    table = metric_tables.over_scenes(result)
+    assert table.title == "Accuracy, means of 3 scenes"
+    cells = [dict(zip(table.headings, line, strict=True)) for line in table.lines]
+    assert [(c["scenes"].text, c["RMSE ↓"].text, c["RMSE ↓"].best) for c in cells] == [
+        ("3", "0.03", True), ("3", "0.04", False), ("1", "0.01", False),
+    ]  # fmt: skip
+    assert "means of 3 scenes" in report.markdown(result)
+    assert "means of 3 scenes" in shown(result)
+    assert metric_tables.over_scenes(examples.whole()) is None
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 140])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ....metrics.report import HEADINGS
 from ...result import Result, Row
-from .. import facts, tables
+from .. import facts, metric_tables, tables
 from . import charts, lanes, sections, summary
 from .choice import bar, by_row, by_scene, one_of, select
 from .elements import Html, tag
@@ -17,6 +17,7 @@ from .viewer import scatter, viewer
 
 # Nothing may be fetched, from wherever the page is opened.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+_MOST_SCENES = 3  # more are folded
 _CHARTED = ("rmse", "sam_deg", "ssim", "ergas")
 
 
@@ -52,15 +53,27 @@ def _header(result: Result) -> Html:
         "header",
         tag("h1", "Bench of stf-infer"),
         tag("p", facts.headline(result), class_="lead"),
-        [tag("p", f"Scene {one.name}: {facts.scene(one)}", class_="lead") for one in result.scenes],
+        _scenes(result),
         note("Why figures may be off", [tag("li", text) for text in result.machine.warnings], "warning"),
         note("Failed", [tag("li", tag("b", name), ": ", why) for name, why in tables.failures(result)], "failed"),
     )
 
 
+def _scenes(result: Result) -> Html | list[Html] | None:
+    told = [tag("p", f"Scene {one.name}: {facts.scene(one)}", class_="lead") for one in result.scenes]
+    return told if len(told) <= _MOST_SCENES else sections.folded(f"{len(told)} scenes", *told)
+
+
 def _main(result: Result, seen: dict[str, ScenePictures]) -> list[Html | None]:
     """The sections; those that a row and a scene are chosen for stand together under one bar."""
     chosen = [
+        sections.section(
+            "Speed beside accuracy",
+            _pareto(result),
+            sections.table(result, tables.speed(result)),
+            sections.table(result, metric_tables.over_scenes(result)),
+            sections.table(result, tables.accuracy(result)),
+        ),
         sections.section("Pictures", by_scene(result, lambda scene: viewer(result, scene, seen[scene]))),
         sections.section(
             "Predicted over true values",
@@ -71,16 +84,14 @@ def _main(result: Result, seen: dict[str, ScenePictures]) -> list[Html | None]:
             "Where the time goes",
             by_scene(result, lambda scene: by_row(result, lambda _, row: _time(row, scene), "This row was not timed.")),
         ),
+        sections.section(
+            "Steps against quality", by_scene(result, lambda scene: scrolled(charts.steps(result, scene)))
+        ),
+        sections.of_bands(result),
     ]
     sweep = tables.sweep(result)
     return [
         summary.cards(result),
-        sections.section(
-            "Speed beside accuracy",
-            _pareto(result),
-            sections.table(result, tables.speed(result)),
-            sections.table(result, tables.accuracy(result)),
-        ),
         tag("div", bar(result), chosen, class_="chosen") if any(chosen) else None,
         sections.section(
             "How steady a call is",
@@ -88,14 +99,10 @@ def _main(result: Result, seen: dict[str, ScenePictures]) -> list[Html | None]:
             lead="Calls that were timed, one by one or as a histogram. Strokes: p50, p90, p99.",
         ),
         sections.section(
-            "Steps against quality", by_scene(result, lambda scene: scrolled(charts.steps(result, scene)))
-        ),
-        sections.section(
             "Batches and threads",
             tag("div", drawn, class_="charts") if (drawn := charts.sweeps(result)) else None,
             sections.folded("As a table", sections.table(result, sweep, titled=False), opened=not drawn),
         ),
-        sections.of_bands(result),
         sections.notes(result, seen.values()),
         sections.repeat(result),
     ]

@@ -5,19 +5,21 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from ....errors import MetricError, StfError
+from .... import gdal
+from ....errors import BandError, MetricError, StfError
 from ....picture import composite, heat, round_up, shown_bands, stretch
 from ....raster import Raster
 from ...result import Result, Row, SceneFacts
 from ...scene_files import TRUTH, rasters_of, within
 from .images import data_uri
-from .pixels import Density, Reduced, against, like, reduced
+from .pixels import Against, Density, Reduced, against, like, reduced
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +69,8 @@ def pictures(result: Result, folder: Path) -> dict[str, ScenePictures]:
         result: The bench.
         folder: What its paths are relative to.
 
-    Reads every raster once or twice; memory is some strips of rows and the pictures.
+    Reads every raster once, results twice, and the truth once more for each of them; memory is some strips of rows and
+    the pictures.
     """
     many = sum(len(_SHARED) + 2 * len(_images(result, scene.name)) for scene in result.scenes)
     side = max(_LEAST_SIDE, min(SIDE, math.isqrt(int(_PAGE_PIXELS / max(many, 1)))))
@@ -86,75 +89,76 @@ def _of_scene(result: Result, facts: SceneFacts, folder: Path, side: int) -> Sce
     seen: dict[str, Reduced] = {}
     for role in _SHARED:
         if role in rasters:
-            try:
+            with _noting(out, role):
                 seen[role] = like(rasters[role], rasters["fine_t1"], side, facts.bands)
-            except StfError as error:
-                _note(out, f"{role}: {error}")
+    images = {k: (row, Raster(within(folder, image))) for k, (row, image) in _images(result, facts.name).items()}
     predictions: dict[int, Reduced] = {}
-    images = _images(result, facts.name)
-    for k, (row, image) in images.items():
-        try:
-            predictions[k] = reduced(Raster(within(folder, image)), side)
-        except StfError as error:
-            _note(out, f"{row.name}: {error}")
+    for k, (row, raster) in images.items():
+        with _noting(out, row.name):
+            predictions[k] = reduced(raster, side)
     first = seen.get(TRUTH) or next(iter(predictions.values()), None) or seen.get("fine_t1")
     if first is None:
         return out
     out.size, out.factor = first.image.shape[1:], first.factor
     bands = _common(first, predictions)
     out.shown = tuple(bands[i] for i in dict.fromkeys(shown_bands(bands)))
-    if not np.isfinite(_chosen(first, bands)).any(axis=(1, 2)).all():
-        _note(out, f"{facts.name}: a band has no valid pixel")
+    if not _whole(_chosen(first, bands)):
+        _note(out, facts.name, "a band has no valid pixel")
         return out
     black, white = stretch(_chosen(first, bands), bands)
 
     def drawn(one: Reduced) -> str:
-        have = [band for band in bands if band in one.bands]
-        if set(out.shown) <= set(have):
+        if set(bands) <= set(one.bands):
             return data_uri(composite(_chosen(one, bands), bands, black, white))
         return data_uri(composite(one.image, one.bands))  # bands of its own, in its own stretch
 
     out.shared = {role: drawn(one) for role, one in seen.items()}
-    judged = _against_truth(
-        out, facts, rasters, {k: Path(within(folder, images[k][1])) for k in predictions}, folder, side
-    )
-    peaks = [np.nanpercentile(one[0], _ERROR_SHARE) for one in judged.values() if np.isfinite(one[0]).any()]
+    judged: dict[int, Against] = {}
+    if TRUTH in seen:
+        mask = None if facts.mask is None else Raster(within(folder, facts.mask))
+        for k, one in predictions.items():
+            with _noting(out, f"error of {images[k][0].name}"):
+                limits = _limits(_of_bands(seen[TRUTH], one.bands))
+                judged[k] = against(images[k][1], rasters[TRUTH], side, limits, mask if mask and mask.file else None)
+    peaks = [np.nanpercentile(one.error, _ERROR_SHARE) for one in judged.values() if np.isfinite(one.error).any()]
     out.highest = round_up(float(max(peaks))) if peaks else None
     for k, one in predictions.items():
-        away, densities = judged.get(k, (None, ()))
-        shown = None if away is None or not out.highest else data_uri(heat(away, out.highest))
+        found = judged.get(k)
+        shown = data_uri(heat(found.error, out.highest)) if found and out.highest else None
+        densities = found.densities if found else ()
         out.rows[k] = RowPictures(drawn(one), shown, tuple((d, data_uri(_inked(d.counts))) for d in densities))
     return out
 
 
-def _against_truth(
-    out: ScenePictures,
-    facts: SceneFacts,
-    rasters: Mapping[str, Raster],
-    images: Mapping[int, Path],
-    folder: Path,
-    side: int,
-) -> dict[int, tuple[np.ndarray, tuple[Density, ...]]]:
-    """Maps of the error and densities, of every row that can be judged."""
-    if TRUTH not in rasters:
-        return {}
-    mask = None if facts.mask is None else Raster(within(folder, facts.mask))
-    if mask is not None and not mask.file:
-        mask = None
-    judged = {}
-    for k, path in images.items():
-        try:
-            bands = reduced(Raster(path), 64).bands
-            truth = reduced(rasters[TRUTH], 512, bands)
-            if not np.isfinite(truth.image).any(axis=(1, 2)).all():
-                raise MetricError("A band of the truth has no valid pixel")
-            low, high = _limits(truth.image)
-            found = against(Raster(path), rasters[TRUTH], side, (low, high), mask)
-        except StfError as error:
-            _note(out, f"Error of {path.name}: {error}")
-            continue
-        judged[k] = (found.error, found.densities)
-    return judged
+@contextmanager
+def _noting(out: ScenePictures, what: str) -> Iterator[None]:
+    """Note what cannot be read as missing, and go on."""
+    try:
+        yield
+    except StfError as error:
+        _note(out, what, str(error))
+    except gdal.failures() as error:
+        _note(out, what, str(error))
+
+
+def _of_bands(truth: Reduced, bands: tuple[str, ...]) -> np.ndarray:
+    """The truth in the bands of a prediction: by name, or as they stand where it does not name them.
+
+    Raises:
+        BandError: It shows other bands.
+        MetricError: A band has no valid pixel.
+    """
+    if not set(bands) <= set(truth.bands) and len(bands) != len(truth.bands):
+        raise BandError("The truth shows other bands", got=", ".join(truth.bands), allowed=", ".join(bands))
+    image = _chosen(truth, bands) if set(bands) <= set(truth.bands) else truth.image
+    if not _whole(image):
+        raise MetricError("A band of the truth has no valid pixel")
+    return image
+
+
+def _whole(image: np.ndarray) -> bool:
+    """Whether every band has a valid pixel."""
+    return bool(np.isfinite(image).any(axis=(1, 2)).all())
 
 
 def _limits(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -183,6 +187,6 @@ def _inked(counts: np.ndarray) -> np.ndarray:
     return np.concatenate([ink, opacity[..., None]], axis=-1).astype(np.uint8)
 
 
-def _note(out: ScenePictures, text: str) -> None:
-    log.warning("No picture: %s", text)
-    out.missing.append(text)
+def _note(out: ScenePictures, what: str, why: str) -> None:
+    log.warning("No picture of %s: %s", what, why)
+    out.missing.append(f"{what}: {why}")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from ....metrics.report import HEADINGS
 from ...result import Result, Row, Throughput
-from .. import facts, numbers, tables
+from .. import facts, metric_tables, numbers, tables
 from ..tables import Cell, Table
 from .choice import by_scene, one_of, select
 from .elements import Html, tag
@@ -60,10 +60,10 @@ def of_bands(result: Result) -> Html | None:
     """Every metric, pooled and band by band, scene by scene."""
 
     def every(scene: str) -> Html | None:
-        return table(result, tables.all_metrics(result, scene))
+        return table(result, metric_tables.all_metrics(result, scene))
 
     def banded(metric: str) -> Html | None:
-        return by_scene(result, lambda scene: table(result, tables.per_band(result, scene, metric)))
+        return by_scene(result, lambda scene: table(result, metric_tables.per_band(result, scene, metric)))
 
     pooled, bands = by_scene(result, every), one_of("figure", ((metric, banded(metric)) for metric in _PER_BAND))
     if not bands:
