@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import threads as split_threads
 from .area import area_window
 from .bundle import Bundle
 from .device_tiles import TilesOn, Where, tiles_of, where_tiles_live
@@ -47,7 +49,8 @@ def open(
         path: The folder ``NAME.stf``.
         engine: Target name (``stf-infer engines`` lists them); None takes the fastest that can be used here, which
             is measured once.
-        threads: CPU threads for engine and compression; None leaves it to them.
+        threads: CPU threads for engine, reading and compression; None leaves it to the engine, and to a short
+            measurement how many read and compress.
         precision: What the engine has to compute in; None takes any that is built, and fp32.
         rebuild: ``auto`` builds an engine of the bundle again that does not fit this machine or this network.
 
@@ -133,29 +136,43 @@ class Model(OpenBundle):
             OutputError: The result cannot be written. After any error nothing is at the destination that was not
                 there before.
         """
-        import rasterio
-
         check_batch(tile_batch)
         ensemble = Ensemble.of(self.spec, seed, samples)
         from .layout import FileOptions
 
-        options = FileOptions(format, compress, overviews, threads=self._threads or 2)
+        options = FileOptions(format, compress, overviews, threads=self._threads or 1)
         profiled = Profile.of(profile)
-        with (
-            rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE, GDAL_NUM_THREADS=str(options.threads)),
-            Scene(self.spec, rasters, any_ratio=any_ratio) as scene,
-        ):
-            batch = self._batch(tile_batch)
+        with ExitStack() as stack:
+            split = split_threads.stated(self._threads) if self._threads else split_threads.usual("not measured")
+            scene = self._open_scene(rasters, any_ratio, split, stack)
+            area, batch = area_window(aoi, scene.grid), self._batch(tile_batch)
+            if not self._threads:
+                found = split_threads.measured(scene, area, self.engine, batch, options if output else None)
+                if found.reading != split.reading:  # files are opened for a number of threads
+                    stack.close()
+                    scene = self._open_scene(rasters, any_ratio, found, stack)
+                split = found
             where = where_tiles_live(self.engine, ensemble.samples, tiles_on)
-            run = _Run(scene, area_window(aoi, scene.grid), batch, ensemble, progress, profiled, where)
+            run = _Run(scene, area, batch, ensemble, progress, profiled, where)
             if output is None:
                 result = self._fuse_array(run)
             else:
                 storage = Storage.choose(self.spec.output, dtype, scene.fine_profile, ensemble.samples)
-                result = self._fuse_file(Path(output), run, storage, options, resume)
-        result.profile = profiled.stages
-        profiled.write({"pixels": result.pixels, "seconds": result.seconds, **result.provenance})
+                result = self._fuse_file(Path(output), run, storage, replace(options, threads=split.writing), resume)
+        result.profile, result.threads = profiled.stages, split
+        profiled.write(
+            {"pixels": result.pixels, "seconds": result.seconds, "threads": split.as_dict(), **result.provenance}
+        )
         return result
+
+    def _open_scene(
+        self, rasters: dict[str, Any], any_ratio: bool, split: split_threads.ThreadSplit, stack: ExitStack
+    ) -> Scene:
+        """The rasters, and GDAL's settings, for as long as the stack is open."""
+        import rasterio
+
+        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE, GDAL_NUM_THREADS=str(split.reading)))
+        return stack.enter_context(Scene(self.spec, rasters, any_ratio=any_ratio))
 
     def _fuse_array(self, run: _Run) -> FusionResult:
         from .output import ArrayWriter

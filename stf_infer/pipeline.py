@@ -32,6 +32,7 @@ from .profile import Profile, Stage
 from .scene import Scene
 from .seam import SeamMeter
 from .storage import Storage
+from .threads import ThreadSplit
 from .tiles import Tiles
 
 _log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class FusionResult:
         seam_ratio: Mean gradient across tile borders over that elsewhere; None without a border.
         provenance: Bundle, engine, precision and tile plan that made the result.
         profile: What each thread did and for how long, where that was asked for.
+        threads: How many threads read and compressed, and why.
     """
 
     path: Any = None
@@ -83,6 +85,7 @@ class FusionResult:
     seam_ratio: float | None = None
     provenance: dict[str, str] = field(default_factory=dict)
     profile: tuple[Stage, ...] = ()
+    threads: ThreadSplit | None = None
 
     @property
     def mpx_per_second(self) -> float:
@@ -91,7 +94,9 @@ class FusionResult:
 
     def as_dict(self) -> dict[str, Any]:
         """All figures as plain values, without the array."""
-        shown = {k: v for k, v in vars(self).items() if k not in ("array", "profile")}
+        shown = {k: v for k, v in vars(self).items() if k not in ("array", "profile", "threads")}
+        if self.threads:
+            shown["threads"] = self.threads.as_dict()
         if self.profile:
             shown["profile"] = [stage.as_dict() for stage in self.profile]
         return {**shown, "path": None if self.path is None else str(self.path), "mpx_per_s": self.mpx_per_second}

@@ -31,7 +31,7 @@ from ._verb import Report, verb
     show_default=True,
     help="auto: build an engine of the bundle again that does not fit this machine.",
 )
-@click.option("--threads", type=int, help="CPU threads of engine and compression.")
+@click.option("--threads", type=int, help="CPU threads of engine, reading and compression.  [default: measured]")
 @click.option("--tile-batch", type=int, help="Tiles, or samples, in one engine call.  [default: what suits the engine]")
 @click.option("--seed", type=int, help="Which noise a diffusion network sees: 0 to 2^64 - 1; default 0.")
 @click.option(
@@ -163,6 +163,8 @@ def show_result(console: Any, data: dict[str, Any]) -> None:
     elif "seed" in made:
         console.print(f"  noise of seed {made['seed']}")
     if "profile" in data:
+        split = data["threads"]
+        console.print(f"  threads: {split['reading']} read, {split['writing']} compress ({split['why']})")
         _show_stages(console, data)
 
 
