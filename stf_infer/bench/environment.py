@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a bench ran on, and whether the machine was quiet: read before, after every row, and at the end."""
+"""What a bench ran on, and whether the machine was quiet: read before, while every row is measured, and at the end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from . import activity, nvml, sensors
 from .activity import Moment
 from .result import Distribution, Machine, Row
 from .sensors import ROOT
+from .watch import Watch
 
 # Packages of which a version is noted where they are installed.
 _PACKAGES = (
@@ -29,26 +30,26 @@ _PACKAGES = (
 _LOOK = 0.5
 
 # From where on a person should know.
-_STEAL, _OTHERS, _HELD_BACK, _CLOCK, _SPREAD, _DRIFT = 0.01, 0.1, 0.01, 0.9, 1.5, 1.15
+_STEAL, _OTHERS, _HELD_BACK, _CLOCK, _SPREAD, _DRIFT = 0.01, 0.1, 0.01, 0.85, 1.5, 1.15
 
 
-@dataclass
+@dataclass(frozen=True)
 class Environment:
-    """A machine that is watched while a bench runs. Begin with :meth:`before`.
+    """A machine on which a bench runs. Begin with :meth:`before`.
 
     Attributes:
         root: Of the file system.
         noise: Shares that were read before.
         readings: Sensors before anything was measured.
         started: Counters at that moment.
-        during: Mean clock, hottest sensor and throttle count after every row, each in the order of rows.
+        watch: What is seen while rows are measured; to be entered.
     """
 
     root: Path
     noise: dict[str, float]
     readings: dict[str, Any]
     started: Moment
-    during: dict[str, list[float]] = field(default_factory=dict)
+    watch: Watch
 
     @classmethod
     def before(cls, root: Path = ROOT) -> Environment:
@@ -58,16 +59,7 @@ class Environment:
         found = activity.shares(first, Moment.now(root))
         if "others" in found:
             noise["busy_before"] = found["others"]
-        return cls(root, noise, _readings(root), Moment.now(root))
-
-    def after_row(self) -> None:
-        """Note clock and temperature when a row is done."""
-        found = _readings(self.root)
-        hottest = max(found.get("celsius", {}).values(), default=None)
-        told = {"mhz": sensors.mean_mhz(found), "celsius": hottest, "throttled": found.get("throttled")}
-        for name, value in told.items():
-            if value is not None:
-                self.during.setdefault(name, []).append(value)
+        return cls(root, noise, _readings(root), Moment.now(root), Watch(root))
 
     def machine(self, rows: Sequence[Row]) -> Machine:
         """What the bench ran on, with warnings where figures may be off."""
@@ -82,7 +74,7 @@ class Environment:
             memory=activity.memory(self.root),
             gpus=tuple(str(gpu) for gpu in hardware.gpus()),
             libraries=_libraries(),
-            readings={"before": self.readings, "during": self.during, "after": after},
+            readings={"before": self.readings, "during": self.watch.during, "after": after},
             noise=self.noise | shares,
             warnings=(*self._of_machine(shares, after), *_of_rows(rows)),
         )
@@ -96,14 +88,13 @@ class Environment:
         ):
             if share.get(name, 0.0) > limit:
                 yield words.format(f"{share[name]:.0%}") + "."
-        clocks = [*filter(None, (sensors.mean_mhz(self.readings),)), *self.during.get("mhz", [])]
+        clocks = self.watch.during.get("fastest_core_mhz", [])
         if clocks and clocks[-1] < _CLOCK * max(clocks):
-            yield f"The clock fell from {max(clocks):.0f} to {clocks[-1]:.0f} MHz (mean of the cores)."
+            yield f"The clock fell from {max(clocks):.0f} to {clocks[-1]:.0f} MHz between rows (the fastest core)."
         if after.get("throttled", 0) > self.readings.get("throttled", 0):
             yield "Cores were slowed down for heat while the bench ran."
-        for gpu, found in after.get("gpus", {}).items():
-            if found.get("throttled"):
-                yield f"{gpu} ran below its clock at the end: {', '.join(found['throttled'])}."
+        for gpu, reasons in self.watch.slowed.items():
+            yield f"{gpu} ran below its clock: {', '.join(sorted(reasons))}."
         if sensors.on_battery(after):
             yield "The machine ran on its battery."
 

@@ -63,8 +63,9 @@ def run(
     scenes = scene_list(settings, bundles, lambda what: progress and progress(what, 0, len(planned)))
     bench = _Bench(settings, tuple(scenes), planned, progress, apart)
     environment = Environment.before()
-    for _ in bench.measured():
-        environment.after_row()
+    with environment.watch as watch:
+        for _ in bench.measured():
+            watch.end_row()
     return Result(
         package=__version__,
         measured=measured,

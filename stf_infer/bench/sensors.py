@@ -7,7 +7,6 @@ Every reader takes the root of the file system, ``/`` on a machine.
 from __future__ import annotations
 
 import re
-import statistics
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -57,12 +56,6 @@ def core_mhz(root: Path = ROOT) -> list[float]:
         return clocks
     lines = (text_of(root / "proc/cpuinfo") or "").splitlines()
     return [float(line.partition(":")[2]) for line in lines if line.lower().startswith("cpu mhz")]
-
-
-def mean_mhz(found: dict[str, Any]) -> float | None:
-    """Mean clock of the cores in :func:`readings`."""
-    clocks = found.get("core_mhz")
-    return statistics.fmean(clocks) if clocks else None
 
 
 def temperatures(root: Path = ROOT) -> dict[str, float]:

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
 from machine_tree import FakeNvml, Tree
-from stf_infer.bench import activity, environment, nvml, sensors
+from stf_infer.bench import activity, environment, nvml, sensors, watch
 from stf_infer.bench.activity import Moment
 from stf_infer.bench.environment import Environment
 from stf_infer.bench.latency import distribution
 from stf_infer.bench.result import Latency, Row
+from stf_infer.bench.watch import Watch
 
 CPU = "sys/devices/system/cpu"
 
@@ -52,7 +55,6 @@ def test_a_machine_that_tells_everything(tree):
         "throttled": 6,
         "power": {"AC": {"type": "Mains", "online": True}, "BAT0": {"type": "Battery", "status": "Full"}},
     }
-    assert sensors.mean_mhz(found) == 2000.0
     assert not sensors.on_battery(found)
 
 
@@ -72,7 +74,6 @@ def test_a_power_mode_without_a_name_is_its_number(tree):
 
 def test_a_machine_that_tells_nothing(tree):
     assert sensors.readings(tree.root) == {}
-    assert sensors.mean_mhz({}) is None
     assert activity.load(tree.root) == {}
 
 
@@ -196,23 +197,45 @@ def test_a_quota(tree):
     assert "A CPU quota of the container held the bench back" in found
 
 
+def watched_rows(tree, *clocks):
+    """A bench whose rows ran at these clocks, each seen three times; one core sleeps."""
+    watched = Environment.before(tree.root)
+    for mhz in clocks:
+        for around in (mhz - 5, mhz, mhz + 500):
+            tree.write("proc", cpuinfo=f"cpu MHz : 800\ncpu MHz : {around}")
+            watched.watch.look()
+        watched.watch.end_row()
+    return watched.machine([])
+
+
 def test_a_clock_that_falls(tree):
-    tree.write("proc", cpuinfo="cpu MHz : 3000")
-    watched = Environment.before(tree.root)
-    watched.after_row()
-    tree.write("proc", cpuinfo="cpu MHz : 2400")
-    watched.after_row()
-    machine = watched.machine([])
-    assert machine.warnings == ("The clock fell from 3000 to 2400 MHz (mean of the cores).",)
-    assert machine.readings["during"] == {"mhz": [3000.0, 2400.0]}
+    machine = watched_rows(tree, 3000, 2400)
+    assert machine.warnings == ("The clock fell from 3000 to 2400 MHz between rows (the fastest core).",)
+    assert machine.readings["during"] == {"fastest_core_mhz": [3000.0, 2400.0]}
 
 
-def test_an_idle_clock_that_rises_is_no_news(tree):
-    tree.write("proc", cpuinfo="cpu MHz : 800")
+def test_a_clock_that_rises_or_falls_a_little_is_no_news(tree):
+    assert watched_rows(tree, 3000, 3500, 3100).warnings == ()
+
+
+def test_a_row_that_was_too_short_to_be_seen_is_looked_at_when_it_ends(tree):
+    tree.write("proc", cpuinfo="cpu MHz : 2000")
+    tree.write("sys/class/thermal/thermal_zone0", type="cpu", temp=50_000)
     watched = Environment.before(tree.root)
-    tree.write("proc", cpuinfo="cpu MHz : 3000")
-    watched.after_row()
-    assert watched.machine([]).warnings == ()
+    watched.watch.end_row()
+    assert watched.watch.during == {"fastest_core_mhz": [2000.0], "hottest_celsius": [50.0]}
+
+
+def test_the_machine_is_looked_at_while_rows_are_measured(tree, monkeypatch):
+    tree.write("proc", cpuinfo="cpu MHz : 2000")
+    monkeypatch.setattr(watch, "_EVERY", 0.001)
+    looks = []
+    with Watch(tree.root) as watched:
+        monkeypatch.setattr(watched, "look", lambda: looks.append(1))
+        until = time.monotonic() + 10
+        while not looks and time.monotonic() < until:
+            time.sleep(0.001)
+    assert looks
 
 
 def test_cores_that_were_slowed_down_for_heat(tree):
@@ -229,7 +252,12 @@ def test_a_battery(tree):
 def test_a_gpu_below_its_clock(tree, monkeypatch):
     driver = FakeNvml(1, throttle=0x20)
     monkeypatch.setattr(nvml, "_library", lambda: driver)
-    assert warnings(tree) == ("gpu-0 Fake GPU ran below its clock at the end: heat.",)
+    watched = Environment.before(tree.root)
+    watched.watch.look()
+    driver.throttle = 0x4
+    watched.watch.look()
+    driver.throttle = 0x1  # idle
+    assert watched.machine([]).warnings == ("gpu-0 Fake GPU ran below its clock: heat, its power limit.",)
 
 
 def test_calls_that_spread_drift_or_never_came_to_rest(tree):
