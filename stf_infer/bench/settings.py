@@ -47,7 +47,8 @@ class Settings:
         tile: Rows and columns that the tiles of the bundles have to have; None takes them as they are.
         batches: Tiles in a call: the first is what everything is measured with, the others are a sweep. None takes
             what suits each engine, and sweeps 1, 2, 4.
-        threads: CPU threads, likewise; none leaves them to the engine, and sweeps powers of two up to the cores.
+        threads: CPU threads, likewise; none leaves them to the engine, and sweeps up to four numbers from 1 to all
+            cores.
         sweep: Whether anything is swept.
         runs: Calls that are measured at least; also ``seconds``, whichever is reached later.
         seconds: See ``runs``.

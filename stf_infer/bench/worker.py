@@ -113,8 +113,8 @@ class _Measurement:
             told, on_cpu = _told(engine, self.candidate), engine.describe().get("device") == "cpu"
             # Before larger batches: the memory of this process is that of a run so far.
             fused = self.fuse(engine, found)
-            sweep = self.batches(engine, batch)
-        sweep += self.thread_counts(batch, on_cpu)
+            sweep = self.other_batches(engine, batch)
+        sweep += self.other_threads(batch, on_cpu)
         held_to = record_of(self.bundle, self.candidate)
         return self.planned.row.model_copy(
             update={
@@ -202,7 +202,7 @@ class _Measurement:
             any_ratio=self.settings.any_ratio,
         )
 
-    def batches(self, engine: Engine, own: int) -> list[Latency]:
+    def other_batches(self, engine: Engine, own: int) -> list[Latency]:
         """Other numbers of tiles in a call, as far as the engine takes them."""
         found = []
         for batch in (self.settings.batches or _BATCHES) if self.settings.sweep else ():
@@ -211,9 +211,9 @@ class _Measurement:
                 found.append(self.latency(engine, batch, self.threads, self.effort.part(_SWEPT))[0])
         return found
 
-    def thread_counts(self, batch: int, on_cpu: bool) -> list[Latency]:
+    def other_threads(self, batch: int, on_cpu: bool) -> list[Latency]:
         """Other numbers of threads; where none are stated, of engines on the CPU only."""
-        wanted = self.settings.threads or (_powers_of_two(cores()) if on_cpu else ())
+        wanted = self.settings.threads or (thread_counts(cores()) if on_cpu else ())
         found = []
         for threads in wanted if self.settings.sweep else ():
             if threads != self.threads:
@@ -228,9 +228,11 @@ def _nothing() -> None:
     """The memory of a device that is not there."""
 
 
-def _powers_of_two(most: int) -> list[int]:
-    """1, 2, 4 and so on, and the last."""
-    return [n for n in (1 << k for k in range(most.bit_length())) if n < most] + [most]
+def thread_counts(most: int) -> list[int]:
+    """Up to four numbers of threads from 1 to ``most``, powers of two but for the last: each opens the engine anew."""
+    powers = [n for n in (1 << k for k in range(most.bit_length())) if n < most] + [most]
+    places = np.linspace(0, len(powers) - 1, min(len(powers), 4)).round().astype(int)
+    return [powers[place] for place in places]
 
 
 def _told(engine: Engine, candidate: Candidate) -> str:

@@ -12,6 +12,7 @@ from stf_infer.bench import environment, runner
 from stf_infer.bench import result as results
 from stf_infer.bench.runner import run
 from stf_infer.bench.settings import Settings
+from stf_infer.bench.worker import thread_counts
 from stf_infer.bundle import Bundle
 from stf_infer.demo import bundle_path
 from stf_infer.engines import build, registry
@@ -94,6 +95,14 @@ def test_stated_batches_and_threads(bench):
     (row,) = bench(engines=("toy-open",), batches=(3, 1), threads=(1, 2)).rows
     assert (row.latency.batch, row.latency.threads) == (3, 1)
     assert [(one.batch, one.threads) for one in row.sweep] == [(1, 1), (3, 2)]
+
+
+@pytest.mark.parametrize(
+    ("cores", "counts"),
+    [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8]), (12, [1, 2, 8, 12]), (64, [1, 4, 16, 64])],
+)
+def test_a_few_numbers_of_threads_from_one_to_all_cores(cores, counts):
+    assert thread_counts(cores) == counts
 
 
 def test_an_engine_takes_no_more_tiles_than_it_was_built_for(bench):
