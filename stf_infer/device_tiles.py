@@ -26,7 +26,7 @@ from .open_rows import OpenRows, Result
 from .scene import Scene, TileReader
 from .seam import SeamMeter
 from .storage import check_choice
-from .tiles import Tiles
+from .tiles import QUEUED, Tiles
 
 if TYPE_CHECKING:
     from .spec import InputSpec
@@ -91,11 +91,7 @@ def _kernels(engine: Engine, samples: int) -> tuple[Any, str]:
 
 @contextmanager
 def tiles_of(scene: Scene, engine: Engine, where: Where, tile_batch: int) -> Iterator[Tiles]:
-    """The steps of a run, for as long as it takes.
-
-    Raises:
-        EngineError: The device has too little memory.
-    """
+    """The steps of a run, for as long as it takes."""
     if where.kernels is None:
         yield Tiles(scene, engine)
         return
@@ -131,8 +127,10 @@ class DeviceTiles(Tiles):
             for role, layer in scene.layers.items()
             if role in scene.spec.roles
         }
-        self._free_batches: deque[dict[str, DeviceArray]] = deque()
-        self._free_outputs: deque[DeviceArray] = deque()
+        # One that waits in each place of a queue, and one at hand on either side of it.
+        alive = range(QUEUED + 2)
+        self._free_batches = deque({spec.tensor: self._input(spec) for spec in scene.spec.inputs} for _ in alive)
+        self._free_outputs = deque(session.array((self._batch, *scene.spec.output_shape)) for _ in alive)
         self._timed: deque[tuple[Any, Any]] = deque()
 
     @property
@@ -147,16 +145,13 @@ class DeviceTiles(Tiles):
 
     def empty_batch(self, tiles: int) -> dict[str, DeviceArray]:
         assert tiles <= self._batch
-        if self._free_batches:
-            return self._free_batches.popleft()
-        return {spec.tensor: self._input(spec) for spec in self.scene.spec.inputs}
+        return self._free_batches.popleft()
 
     def _input(self, spec: InputSpec) -> DeviceArray:
         if spec.grid == "scene":
             return self._scalars[spec.tensor]
-        array = self._session.array((self._batch, *self.scene.spec.tensor_shape(spec)))
-        self._session.clear(array, self._session.work)  # a fixed batch that is not full is computed all the same
-        return array
+        # Zeros: a fixed batch that is not full is computed all the same.
+        return self._session.zeros((self._batch, *self.scene.spec.tensor_shape(spec)))
 
     def gather(self, tile: Tile, batch: Mapping[str, Any], number: int) -> int:
         written = 0
@@ -178,8 +173,7 @@ class DeviceTiles(Tiles):
         session, spec = self._session, self.scene.spec
         tiles = len(noise.windows)
         self.engine.check_batch(tiles)
-        shape = self._batch, *spec.output_shape
-        output = self._free_outputs.popleft() if self._free_outputs else session.array(shape)
+        output = self._free_outputs.popleft()
         began, ended = self._marks()
         session.record(began, session.work)
         session.infer({**batch, spec.output.tensor: output}, tiles)
@@ -195,7 +189,9 @@ class DeviceTiles(Tiles):
     def open_rows(self, result: Result, seam: SeamMeter) -> OpenRows:
         columns = len(self._plan.x.touching(result.area.x0, result.area.x1))
         most = self._plan.most_open_rows(self._tile_batch, columns)
-        return DeviceRows(result, seam, self._session, self._kernels, most)
+        rows = DeviceRows(result, seam, self._session, self._kernels, most)
+        self._session.check_memory()
+        return rows
 
     def _marks(self) -> tuple[Any, Any]:
         """Two events to take the engine's time with; those of a batch of a while ago, which is waited for."""

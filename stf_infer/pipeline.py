@@ -33,7 +33,7 @@ from .scene import Scene
 from .seam import SeamMeter
 from .storage import Storage
 from .threads import ThreadSplit
-from .tiles import Tiles
+from .tiles import QUEUED, Tiles
 
 _log = logging.getLogger(__name__)
 
@@ -178,8 +178,8 @@ class Pipeline:
         self._stop = threading.Event()
         self._errors: list[BaseException] = []
         self.profile = profile or Profile(wanted=False)
-        self._batches = Channel(2, self._stop, self.profile)
-        self._outputs = Channel(2, self._stop, self.profile)
+        self._batches = Channel(QUEUED, self._stop, self.profile)
+        self._outputs = Channel(QUEUED, self._stop, self.profile)
         self._filling: _Filling | None = None
         self._valid_pixels = self._not_finite = self._skipped = 0
         self._seam = SeamMeter(self.plan)

@@ -14,6 +14,9 @@ from .open_rows import OpenRows, Result
 from .scene import Scene, TileReader
 from .seam import SeamMeter
 
+# Batches, and outputs, that may wait between two threads. Each thread has one more at hand.
+QUEUED = 2
+
 
 class Tiles:
     """The steps of a run, with all of its arrays in the host's memory.

@@ -70,8 +70,8 @@ class DeviceArray:
 class DeviceSession:
     """A run's use of an engine's device; a context manager, at whose end everything is freed.
 
-    Threads may use it at the same time, each for other arrays. Every method but :meth:`wait_for` and :meth:`array`
-    queues work and returns.
+    Threads may use it at the same time, each for other arrays. Memory is asked for before the work begins. Every method
+    but :meth:`wait_for` queues work and returns.
 
     Args:
         cuda: ``pycuda.driver``.
@@ -87,10 +87,12 @@ class DeviceSession:
         self._cuda, self._context, self._execute = cuda, context, execute
         self._memory: list[Any] = []
         self._kept: list[Any] = []  # pinned memory and events: PyCUDA frees them where the context is current
+        self._refused: Exception | None = None
         self.bytes = 0
         self.work = work
         with self._current():
             self.up, self.down = cuda.Stream(), cuda.Stream()
+            self._free = cuda.mem_get_info()[0]
 
     @contextlib.contextmanager
     def _current(self) -> Iterator[None]:
@@ -106,34 +108,48 @@ class DeviceSession:
     # Memory --------------------------------------------------------------------------------------------------
 
     def array(self, shape: tuple[int, ...], dtype: Any = np.float32) -> DeviceArray:
-        """A new array; what is in it is not defined.
-
-        Raises:
-            EngineError: The device has too little memory; the message says what it is asked for in all.
-        """
+        """A new array; what is in it is not defined. Where memory does not suffice, :meth:`check_memory` says so."""
         wanted = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        with self._current():
-            try:
-                self._memory.append(self._cuda.mem_alloc(wanted))
-            except self._cuda.MemoryError as error:
-                raise EngineError(
-                    "The GPU has too little memory to keep the scene's rows and tiles on it",
-                    got=f"{wanted / 1e6:.1f} MB more are needed beside {self.bytes / 1e6:.1f} MB of this run, and "
-                    f"{self._cuda.mem_get_info()[0] / 1e6:.1f} MB are free",
-                    fix="Take a smaller --tile-batch or a narrower --aoi, or --tiles-on host",
-                ) from error
-            self.bytes += wanted
-            return DeviceArray(self._memory[-1], wanted, shape, dtype)
+        self.bytes += wanted
+        if self._refused is None:
+            with self._current():
+                try:
+                    self._memory.append(self._cuda.mem_alloc(wanted))
+                    return DeviceArray(self._memory[-1], wanted, shape, dtype)
+                except self._cuda.MemoryError as error:
+                    self._refused = error
+        return DeviceArray(0, wanted, shape, dtype)
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any = np.float32) -> DeviceArray:
+        """A new array of zeros, for ``work``."""
+        array = self.array(shape, dtype)
+        if self._refused is None:
+            self.clear(array, self.work)
+        return array
 
     def constant(self, values: np.ndarray) -> DeviceArray:
         """A copy of an array that ``up`` and ``work`` can read at once, and that is never changed."""
-        array, staged = self.array(values.shape, values.dtype), self.pinned(values.shape, values.dtype)
-        staged[...] = values
-        self.upload(array, staged, self.up)
-        there = self.event()
-        self.record(there, self.up)
-        self.let_wait(self.work, there)
+        array = self.array(values.shape, values.dtype)
+        if self._refused is None:
+            staged, there = self.pinned(values.shape, values.dtype), self.event()
+            staged[...] = values
+            self.upload(array, staged, self.up)
+            self.record(there, self.up)
+            self.let_wait(self.work, there)
         return array
+
+    def check_memory(self) -> None:
+        """To be called when all arrays have been asked for, before anything else is done with them.
+
+        Raises:
+            EngineError: The device has too little memory; the message says how much is needed.
+        """
+        if self._refused is not None:
+            raise EngineError(
+                "The GPU has too little memory to keep the scene's rows and tiles on it",
+                got=f"{self.bytes / 1e6:.1f} MB are needed and {self._free / 1e6:.1f} MB are free",
+                fix="Take a smaller --tile-batch or a narrower --aoi, or --tiles-on host",
+            ) from self._refused
 
     def pinned(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
         """An array of the host that copies in a stream can be made from and to."""

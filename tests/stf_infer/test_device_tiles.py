@@ -7,66 +7,16 @@ PyCUDA and TensorRT are stand-ins, kernels are emulated. Nothing here has run on
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
-from device_support import Machine
-from fakes import UTM, box_blur, grid_transform, make_spec, with_level
-from pipeline_support import GEO, aoi
-from stf_infer.raster import Raster
-from stf_infer.spec import Values
+from device_support import VALUES, network, rasters
+from fakes import grid_transform, make_spec, with_level
+from pipeline_support import aoi
 
 # Streams in the order that they are made: the engine's, up, down. Which of them do their work as early as they may.
 EARLY = {"late": (), "early": (0, 1, 2), "early copies": (1, 2), "early kernels": (0,), "early uploads": (1,)}
-VALUES = Values(scale=2.0, offset=-0.3, minimum=-0.05, maximum=1.1)
-
-
-@pytest.fixture
-def machine(monkeypatch, tmp_path, emulated_cuda):
-    return lambda **given: Machine(monkeypatch, tmp_path, given.pop("emulated", emulated_cuda), **given)
-
-
-def network(radius=1):
-    """Looks at everything that a tile holds, and at its neighbours."""
-    blur = box_blur(radius)
-
-    def compute(**tensors: np.ndarray) -> np.ndarray:
-        fine = tensors["fine_t1"]
-        out = blur(fine)
-        for name, array in sorted(tensors.items()):
-            if name != "fine_t1":
-                ratio = fine.shape[-1] // array.shape[-1]
-                out = out + array.repeat(ratio, -1).repeat(ratio, -2) * (0.1 + len(name) / 100)
-        return out
-
-    return compute
-
-
-def stored(dtype: str, shape: tuple[int, ...], seed: int, *, holes: bool, **geo: Any) -> Raster:
-    """Reflectance from 0 to 1.2 as numbers of a type, with holes of nodata."""
-    rng = np.random.default_rng(seed)
-    physical = rng.uniform(0, 1.2, shape)
-    scale = {"uint8": 5e-3, "int16": 1e-4, "uint16": 2e-5, "float32": 1.0}[dtype]
-    pixels = (physical / scale).astype(dtype)
-    nodata = {"uint8": 255, "int16": -9999, "uint16": 0, "float32": -5}[dtype]
-    if holes:
-        empty = rng.random(shape[1:]) < 0.1
-        empty[shape[1] // 3 : shape[1] // 2] = True
-        empty[:3, :2] = True
-        pixels[:, empty] = nodata
-    return Raster(pixels, scale=scale, offset=0.0, nodata=nodata, **geo)
-
-
-def rasters(dtype: str = "int16", size: tuple[int, int] = (75, 90), *, holes: bool = True, ratio: int = 4) -> Any:
-    coarse = tuple(-(-side // ratio) for side in size)
-    geo = {"transform": grid_transform(30 * ratio), "crs": UTM}
-    return {
-        "fine_t1": stored(dtype, (2, *size), 1, holes=holes, **GEO),
-        "coarse_t1": stored(dtype, (2, *coarse), 2, holes=holes, **geo),
-        "coarse_t2": stored(dtype, (2, *coarse), 3, holes=False, **geo),
-    }
 
 
 def on_both(machine, spec, given, function=None, *, fixed=None, **call):
