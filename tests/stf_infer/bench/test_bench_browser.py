@@ -87,6 +87,11 @@ def row_changes_pictures(page):
     assert seen(page, '[data-row="1"] .density')
     assert not seen(page, '[data-row="0"] .density')
     assert seen(page, '[data-row="1"] path.work')
+    page.evaluate("document.querySelector('tr[data-of=\"0\"]').click()")  # a line of a table
+    assert page.evaluate("document.querySelector('#row').value") == "0"
+    assert seen(page, '[data-row="0"] .density')
+    assert page.evaluate("[...document.querySelectorAll('.picked')].every(e => e.dataset.of === '0')")
+    assert seen(page, ".picked")
     choose(page, "#row", 3)  # a baseline that was not timed
     assert not seen(page, "path.work")
     choose(page, "#row", 0)

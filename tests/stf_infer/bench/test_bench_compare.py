@@ -172,6 +172,12 @@ def test_another_machine_is_a_warning_or_an_error():
     assert compare(bench(), bench(), same_machine=True).passed
 
 
+def test_another_bundle_is_a_warning():
+    found = compare(bench(bundle_sha256="a"), bench(bundle_sha256="b"))
+    assert any("bundle is not the same" in warning for warning in found.warnings)
+    assert compare(bench(bundle_sha256="a"), bench(bundle_sha256="a")).warnings == compare(bench(), bench()).warnings
+
+
 def test_other_tiles_and_other_scenes_are_not_compared():
     found = compare(bench(), bench(0.05, tile=(64, 64)))
     assert "p50 ms/tile" not in {change.figure for change in found.changes}

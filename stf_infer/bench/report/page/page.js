@@ -11,6 +11,7 @@
       if (state[kind] === null) continue;
       for (const part of all(`[data-${kind}]`)) part.hidden = part.dataset[kind] !== state[kind];
     }
+    for (const line of all('[data-of]')) line.classList.toggle('picked', line.dataset.of === state.row);
     all('.viewer').forEach(fill);
   }
 
@@ -19,6 +20,16 @@
     if (!choice) continue;
     state[kind] = choice.value;
     choice.addEventListener('change', () => { state[kind] = choice.value; show(); });
+  }
+
+  // A line of a table chooses its row, too.
+  for (const line of all('[data-of]')) {
+    line.addEventListener('click', () => {
+      const choice = document.getElementById('row');
+      if (!choice || ![...choice.options].some(one => one.value === line.dataset.of)) return;
+      choice.value = line.dataset.of;
+      choice.dispatchEvent(new Event('change'));
+    });
   }
 
   function source(viewer, choice) {

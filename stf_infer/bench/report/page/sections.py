@@ -40,7 +40,10 @@ def table(result: Result, drawn: Table | None, *, titled: bool = True) -> Html |
         tag("th", text, scope="col", class_=None if k >= drawn.names else "name")
         for k, text in enumerate(drawn.headings)
     ]
-    body = [tag("tr", [_cell(cell, k, drawn.names, numbered) for k, cell in enumerate(line)]) for line in drawn.lines]
+    body, of = [], None
+    for line in drawn.lines:
+        of = numbered.get(line[0].text, of)  # further lines of a row do not repeat its name
+        body.append(tag("tr", [_cell(cell, k, drawn.names, numbered) for k, cell in enumerate(line)], data_of=of))
     title = tag("caption", drawn.title) if titled else None
     grid = tag("table", title, tag("thead", tag("tr", head)), tag("tbody", body))
     note = tag("p", drawn.note, class_="lead") if drawn.note else None
