@@ -31,6 +31,7 @@ pybind11_add_module(_cuda
   csrc/metrics/pairs_cuda.cu
   csrc/metrics/angles_cuda.cu
   csrc/metrics/errors_cuda.cu
+  csrc/metrics/windows_cuda.cu
   csrc/noise/noise_cuda.cu)
 target_include_directories(_cuda PRIVATE csrc/include csrc)
 set_target_properties(_cuda PROPERTIES CUDA_RUNTIME_LIBRARY Static CUDA_VISIBILITY_PRESET hidden)

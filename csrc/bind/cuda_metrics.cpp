@@ -4,6 +4,7 @@
 
 #include "bind/cuda_bindings.h"
 #include "bind/device_arrays.h"
+#include "bind/window_checks.h"
 #include "metrics/metrics_cuda.h"
 
 namespace stf::bind {
@@ -95,8 +96,37 @@ void bind_pixels(py::module_& m) {
         py::arg("scratch"), py::arg("stream") = 0);
 }
 
+// (kind, taps, uniform, c1, c2, rows, columns), as `_core.measure` takes it.
+using IndexTuple = std::tuple<std::string, std::vector<double>, bool, double, double, Range, Range>;
+
+void bind_windows(py::module_& m) {
+    m.def(
+        "measure_windows",
+        [](const py::object& prediction, const py::object& truth, const py::object& mask, const IndexTuple& wanted,
+           const py::object& window_totals, const py::object& window_count, const py::object& scratch,
+           std::uintptr_t stream) {
+            const Call call = call_on(prediction, truth, mask, scratch);
+            const auto& [kind, taps, uniform, c1, c2, rows, columns] = wanted;
+            const auto size = static_cast<Index>(taps.size());
+            STF_CHECK(size <= cuda::most_window, "taps has shape (", size, "); at most ", cuda::most_window,
+                      " on a device");
+            WindowedIndex index =
+                checked_index(kind, size, uniform, c1, c2, rows, columns, call.images.rows, call.images.columns);
+            index.taps = taps.data();
+            const DeviceArray totals(window_totals, "window_totals", true), counted(window_count, "window_count", true);
+            double* sums = totals.with_size(call.images.bands).data<double>();
+            auto* number = counters(counted.with_size(1));
+            cuda::measure_windows(ready(stream), call.images, index, sums, number, call.scratch);
+        },
+        py::arg("prediction"), py::arg("truth"), py::arg("mask"), py::arg("index"), py::arg("window_totals"),
+        py::arg("window_count"), py::arg("scratch"), py::arg("stream") = 0);
+}
+
 }  // namespace
 
-void bind_device_metrics(py::module_& m) { bind_pixels(m); }
+void bind_device_metrics(py::module_& m) {
+    bind_pixels(m);
+    bind_windows(m);
+}
 
 }  // namespace stf::bind

@@ -10,6 +10,7 @@
 
 #include "bind/arrays.h"
 #include "bind/bindings.h"
+#include "bind/window_checks.h"
 
 namespace stf::bind {
 
@@ -61,35 +62,15 @@ const MetricsKernel* kernel_named(const std::optional<std::string>& name) {
     return kernel;
 }
 
-using Range = std::tuple<Index, Index>;
-
 // (kind, taps, uniform, c1, c2, rows, columns): windows begin in [rows[0], rows[1]) and [columns[0], columns[1]).
 using IndexTuple = std::tuple<std::string, Dense<double>, bool, double, double, Range, Range>;
 
 WindowedIndex windowed_index(const IndexTuple& wanted, Index height, Index width) {
     const auto& [kind, taps, uniform, c1, c2, rows, columns] = wanted;
-    STF_CHECK(kind == "ssim" || kind == "uqi", "index is '", kind, "'; ssim or uqi is wanted");
     check_dims(taps, 1, "taps");
-    const Index size = taps.shape(0);
-    STF_CHECK(kind == "ssim" ? size % 2 == 1 : (size == 8 && uniform), "taps has shape ", shape_text(taps),
-              "; an odd number for ssim, 8 equal ones for uqi");
-    const auto check = [&](const Range& range, Index length, const char* name) {
-        const auto [first, last] = range;
-        STF_CHECK(0 <= first && first <= last && last <= std::max<Index>(length - size + 1, 0), "windows of ", size,
-                  " cannot begin in the ", name, " [", first, ", ", last, ") of ", length);
-    };
-    check(rows, height, "rows");
-    check(columns, width, "columns");
-    return {kind == "ssim" ? Index2d::ssim : Index2d::uqi,
-            size,
-            uniform,
-            data(taps),
-            c1,
-            c2,
-            std::get<0>(rows),
-            std::get<1>(rows),
-            std::get<0>(columns),
-            std::get<1>(columns)};
+    WindowedIndex index = checked_index(kind, taps.shape(0), uniform, c1, c2, rows, columns, height, width);
+    index.taps = data(taps);
+    return index;
 }
 
 }  // namespace

@@ -30,4 +30,12 @@ void measure_angles(Stream stream, const Measured& images, double* total, unsign
 void measure_errors(Stream stream, const Measured& images, const ErrorBins& bins, unsigned long long* counts,
                     double* scratch);
 
+// Rows and columns of the largest window on a device.
+constexpr Index most_window = 63;
+
+// Adds the sum of the index over its windows to totals, of each band, and how many windows there are to count. Taps lie
+// on the host.
+void measure_windows(Stream stream, const Measured& images, const WindowedIndex& index, double* totals,
+                     unsigned long long* count, double* scratch);
+
 }  // namespace stf::cuda

@@ -49,7 +49,8 @@ void add_parts(Stream stream, const double* parts, Index count, Index rows, doub
 
 Index metrics_scratch(Index bands, Index rows, Index columns) {
     const Index pixels = rows * columns;
-    return usable_doubles(pixels) + bands * parts_of(pixels) * pair_sums_fields;
+    const Index of_pairs = parts_of(pixels) * pair_sums_fields, of_windows = window_parts(rows, columns);
+    return usable_doubles(pixels) + bands * (of_pairs > of_windows ? of_pairs : of_windows);
 }
 
 }  // namespace stf::cuda

@@ -12,6 +12,9 @@ constexpr Index part_pixels = 32 * pixel_threads;
 
 inline Index parts_of(Index pixels) { return (pixels + part_pixels - 1) / part_pixels; }
 
+// At most so many parts of a band are there of sums over windows.
+Index window_parts(Index rows, Index columns);
+
 // The scratch of an operation: which pixels count, behind the sums of its parts.
 inline Index usable_doubles(Index pixels) {
     constexpr Index bytes = sizeof(double);

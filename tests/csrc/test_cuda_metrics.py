@@ -117,6 +117,83 @@ def test_errors(cuda, size, bins):
     assert (device - 1).tolist() == cpu.tolist()
 
 
+def gaussian(size: int) -> np.ndarray:
+    weights = np.exp(-0.5 * (np.arange(size) - size // 2) ** 2 / 1.5**2)
+    return weights / weights.sum()
+
+
+WINDOWS = {
+    "gaussian 11": ("ssim", gaussian(11), False),
+    "uniform 7": ("ssim", np.ones(7), True),
+    "uqi": ("uqi", np.ones(8), True),
+    "uniform 11": ("ssim", np.ones(11), True),
+    "gaussian 1": ("ssim", gaussian(1), False),
+    "uniform 5": ("ssim", np.ones(5), True),  # from here on of a size that is no kernel's own
+    "gaussian 63": ("ssim", gaussian(63), False),
+}
+
+
+def windows(cuda: Any, name: str, pair: Any, mask: Any = None, begin: tuple[int, int] = (0, 0)) -> tuple[Any, ...]:
+    """Totals and counts of the CPU, and of the device, of windows that begin at ``begin`` or below and right of it."""
+    kind, taps, uniform = WINDOWS[name]
+    height, width = pair[0].shape[1:]
+    ranges = [(first, max(n - len(taps) + 1, first)) for first, n in zip(begin, (height, width), strict=True)]
+    index = (kind, taps, uniform, 1e-4, 9e-4, *ranges)
+    bands = len(pair[0])
+    cpu, cpu_count, device, count = np.zeros((1, bands)), np.zeros(1, np.int64), np.zeros(bands), np.zeros(1, np.int64)
+    on_host(*pair, mask, indices=[index], window_totals=cpu, window_counts=cpu_count)
+    on_device(cuda, "measure_windows", *pair, mask, index, device, count)
+    return cpu[0], cpu_count[0], device, count[0]
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+@pytest.mark.parametrize("more", [(0, 0), (1, 0), (0, 1), (63, 0), (64, 2)], ids=str)
+@pytest.mark.parametrize("masked", [False, True])
+def test_windows(cuda, name, more, masked):
+    """One window, one more along either side, a whole tile of 64 rows, and one row more."""
+    size = len(WINDOWS[name][1])
+    prediction, truth, mask = images(2, (size + more[0], size + more[1]), holes=masked)
+    if masked:
+        mask[:] = 1
+        mask[-1, -1] = mask[size // 2, 0] = 0
+    cpu, cpu_count, device, count = windows(cuda, name, (prediction, truth), mask if masked else None)
+    assert count == cpu_count
+    np.testing.assert_allclose(device, cpu, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["gaussian 11", "uniform 7", "uqi", "uniform 5"])
+def test_windows_of_several_tiles(cuda, name):
+    """More columns than a block has threads, from a row and column on, around pixels that do not count."""
+    prediction, truth, mask = images(1, (80, 270))
+    mask[:] = 1
+    mask[40:43, 100:102] = 0
+    for begin in ((0, 0), (3, 9)):
+        cpu, cpu_count, device, count = windows(cuda, name, (prediction, truth), mask, begin)
+        assert count == cpu_count
+        np.testing.assert_allclose(device, cpu, rtol=1e-12)
+
+
+def test_windows_where_no_pixel_counts_and_where_none_fits(cuda):
+    prediction, truth, _ = images(2, (20, 20))
+    *_, device, count = windows(cuda, "uqi", (prediction, truth), np.zeros((20, 20), np.uint8))
+    assert device.tolist() == [0, 0]
+    assert count == 0
+    *_, device, count = windows(cuda, "gaussian 63", (prediction, truth))
+    assert device.tolist() == [0, 0]
+    assert count == 0
+
+
+@pytest.mark.parametrize("name", ["uqi", "gaussian 11"])
+def test_flat_windows_are_equal_to_themselves(cuda, name):
+    """Their variance is zero and not almost so: the quality is that of the means alone."""
+    flat = np.full((1, 30, 200), 0.3, np.float32)
+    flat[0, :, 90:] = 0.7
+    cpu, _, device, count = windows(cuda, name, (flat, flat))
+    np.testing.assert_allclose(device, count, rtol=1e-14)
+    cpu, _, device, count = windows(cuda, name, (flat, 2 * flat))
+    np.testing.assert_allclose(device, cpu, rtol=1e-12)
+
+
 def test_sums_of_a_device_merge_with_those_of_the_host(cuda):
     prediction, truth, _ = images(2, (40, 50))
     whole, part = np.tile(EMPTY, (2, 1)), np.tile(EMPTY, (2, 1))
@@ -153,5 +230,17 @@ def test_what_the_metrics_are_asked_with(cuda):
     for bins in ((1.0, 1.0, 3), (2.0, 1.0, 3), (np.nan, 1.0, 3), (0.0, np.inf, 3), (0.0, 1.0, 0)):
         refused("measure_errors", errors, 3, bins, f"bins are {bins[2]} from ")
     refused("measure_errors", errors, 4, OnDevice(np.zeros((2, 4), int)), r"errors has shape \(2, 4\); \(2, 5\)")
+    index = ("ssim", np.ones(3), True, 1e-4, 9e-4, (0, 1), (0, 2))
+    sums = [image, image, None, index, OnDevice(np.zeros(2)), OnDevice(np.zeros(1, int)), scratch]
+    for at, value, message in (
+        (0, "psnr", "index is 'psnr'; ssim or uqi is wanted"),
+        (1, np.ones(4), r"taps has shape \(4\); an odd number for ssim"),
+        (1, np.ones(65), r"taps has shape \(65\); at most 63 on a device"),
+        (5, (0, 2), r"windows of 3 cannot begin in the rows \[0, 2\) of 3"),
+        (6, (1, 3), r"windows of 3 cannot begin in the columns \[1, 3\) of 4"),
+    ):
+        refused("measure_windows", sums, 3, (*index[:at], value, *index[at + 1 :]), message)
+    refused("measure_windows", sums, 4, OnDevice(np.zeros(3)), r"window_totals has shape \(3\); \(2,\) is wanted")
+    refused("measure_windows", sums, 5, OnDevice(np.zeros(2, int)), r"window_count has shape \(2\)")
     with pytest.raises(ValueError, match="there are 0 bands of 4 x 1 pixels"):
         cuda.metrics_scratch(0, 4, 1)
