@@ -21,6 +21,8 @@ PAPER, INK, PALE = (250, 250, 248), (28, 30, 34), (110, 114, 120)
 # From no error to the largest one; evenly spaced and rising in brightness.
 _HEAT = ((8, 6, 28), (66, 16, 98), (146, 34, 108), (215, 64, 70), (248, 142, 28), (252, 228, 120))
 
+_TRUE_COLOUR = ("red", "green", "blue")
+
 _GAP, _TITLE, _CAP = 14, 34, 12  # pixels: between panels, above each, height of a capital letter
 
 
@@ -36,7 +38,7 @@ class Panel:
 def composite(
     image: np.ndarray, bands: Sequence[str], low: np.ndarray | None = None, high: np.ndarray | None = None
 ) -> np.ndarray:
-    """True colour where red, green and blue are there, else the first three bands (one band: grey).
+    """True colour where red, green and blue are there, else false colours (one band: grey).
 
     Args:
         image: ``(C, H, W)``; NaN is shown as a neutral grey.
@@ -57,21 +59,23 @@ def composite(
 
 
 def shown_bands(bands: Sequence[str]) -> list[int]:
-    """Positions of the three bands that a composite shows."""
+    """Positions of the three bands that a composite shows, as red, green and blue."""
     if not bands:
         raise BandError("There is no band to show")
-    if {"red", "green", "blue"} <= set(bands):
-        return [list(bands).index(name) for name in ("red", "green", "blue")]
+    for shown in (_TRUE_COLOUR, ("swir1", "nir", "red"), ("nir", "red", "green")):
+        if set(shown) <= set(bands):
+            return [list(bands).index(name) for name in shown]
     return [0, 1, 2] if len(bands) > 2 else [0, 0, 0]
 
 
 def stretch(image: np.ndarray, bands: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Black and white point of each shown band, from percentiles 0.5 and 99.5 of the finite values.
 
-    Black is a little lower than the darkest pixels; white is one for all bands, so that bare soil stays brown.
+    Black is a little lower than the darkest pixels. White is one for all bands of true colour, so that bare soil stays
+    brown; false colours have a white of their own each.
     """
     low, high = np.nanpercentile(image[shown_bands(bands)].reshape(3, -1), (0.5, 99.5), axis=1)
-    white = np.full(3, high.mean(), np.float32)
+    white = np.full(3, high.mean(), np.float32) if set(_TRUE_COLOUR) <= set(bands) else high.astype(np.float32)
     return (low - 0.1 * (white - low)).astype(np.float32), white
 
 

@@ -23,6 +23,8 @@ def test_true_colour_where_it_is_there():
     assert shown_bands(("blue", "green", "red", "nir")) == [2, 1, 0]
     assert shown_bands(("b1", "b2", "b3", "b4")) == [0, 1, 2]
     assert shown_bands(("nir",)) == [0, 0, 0]
+    assert shown_bands(("red", "nir", "swir1")) == [2, 1, 0]
+    assert shown_bands(("green", "red", "nir")) == [2, 1, 0]
     with pytest.raises(BandError):
         shown_bands(())
 
@@ -41,6 +43,14 @@ def test_stretch_ignores_outliers_and_nan():
     low, high = stretch(image, ("nir",))
     assert abs(high[0] - 0.995) < 0.005
     assert -0.15 < low[0] < 0.05
+
+
+def test_white_is_one_for_true_colour_and_each_band_s_own_for_false_colours():
+    image = np.stack([np.linspace(0, top, 400, dtype=np.float32).reshape(20, 20) for top in (0.1, 0.4, 0.2)])
+    _, white = stretch(image, ("red", "green", "blue"))
+    assert len(set(white.tolist())) == 1
+    _, white = stretch(image, ("red", "nir", "swir1"))
+    np.testing.assert_allclose(white, (0.2, 0.4, 0.1), rtol=0.02)
 
 
 def test_heat_rises_in_brightness():

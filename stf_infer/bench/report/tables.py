@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...metrics.report import HEADINGS, heading
@@ -101,8 +101,8 @@ def speed(result: Result) -> Table | None:
         _Column("device MiB", scene(lambda t: t.device_memory), mebibytes),
         _Column("J/Mpx", scene(lambda t: t.energy.joules_a_megapixel), engines=True),
     )
-    note = "end/engine: wall time of a scene over what the engine alone takes for its tiles."
-    return _table("Speed", result, columns, note)
+    notes = {"end/engine": "end/engine: wall time of a scene over what the engine alone takes for its tiles."}
+    return _table("Speed", result, columns, notes)
 
 
 def accuracy(result: Result) -> Table | None:
@@ -126,8 +126,11 @@ def accuracy(result: Result) -> Table | None:
         _Column("SAM to fp32", of("fp32", "sam_deg"), metric_format("sam_deg"), less=None),
         _Column("seam", lambda x: x.quality.seam if x.quality else None, lambda v: figure(v, digits=3), less=None),
     ]
-    note = "changed, unchanged: over pixels that changed between the dates, and over the rest. seam: 1 is seamless."
-    return _table("Accuracy", result, columns, note)
+    notes = {
+        "unchanged": "changed, unchanged: over pixels that changed between the dates, and over the rest.",
+        "seam": "seam: 1 is seamless.",
+    }
+    return _table("Accuracy", result, columns, notes)
 
 
 def sweep(result: Result) -> Table | None:
@@ -211,8 +214,9 @@ def _who(names: list[str], groups: dict[str, set[str]]) -> str:
     return f"{', '.join(shown)}: "
 
 
-def _table(title: str, result: Result, columns: Iterable[_Column], note: str) -> Table | None:
-    entries = lines(result)
+def _table(title: str, result: Result, columns: Iterable[_Column], notes: Mapping[str, str]) -> Table | None:
+    columns = list(columns)
+    entries = [line for line in lines(result) if any(column.value(line) is not None for column in columns)]
     values = [(column, [column.value(line) for line in entries]) for column in columns]
     kept = [(column, found) for column, found in values if any(one is not None for one in found)]
     if not kept:
@@ -234,8 +238,13 @@ def _table(title: str, result: Result, columns: Iterable[_Column], note: str) ->
             cells.append(Cell(told, best))
         drawn.append(tuple(cells))
     headings = ("", *(("scene",) if named else ()), *(column.heading for column, _ in kept))
-    shown = [part for part in note.split(". ") if any(h.strip("↓↑ ") in part for h in headings if h)]
-    return Table(title, headings, tuple(drawn), names=1 + named, note=". ".join(shown))
+    return Table(
+        title,
+        headings,
+        tuple(drawn),
+        names=1 + named,
+        note=" ".join(text for of, text in notes.items() if of in headings),
+    )
 
 
 def metric_format(metric: str) -> Callable[[float | None], str]:

@@ -157,6 +157,15 @@ def test_integers_with_a_scale_are_shown_as_floats_are(tmp_path):
     assert other.highest == one.highest
 
 
+def test_the_row_that_is_seen_first_has_a_result(tmp_path):
+    result = examples.with_rasters(tmp_path)
+    bare = examples.engine_row("demo | first fp32", quality=())
+    found = Reader(page(result.model_copy(update={"rows": (bare, *result.rows)}), tmp_path))
+    seen = {a["data-row"] for _, a in found.elements if "data-row" in a and "hidden" not in a}
+    assert seen == {"1"}
+    assert next(a["value"] for n, a in found.elements if n == "option" and "selected" in a) == "1"
+
+
 def test_many_pictures_are_smaller(tmp_path):
     result = examples.with_rasters(tmp_path)
     many = [result.rows[0].model_copy(update={"name": f"demo | row {k}"}) for k in range(3)]

@@ -63,7 +63,7 @@ def test_speed_and_accuracy_stand_side_by_side():
     assert cells["openvino-cpu fp32"]["end/engine"].text == "1.20"
     assert cells["openvino-cpu int8"]["p50 ms/tile"].best
     assert not cells["openvino-cpu fp32"]["p50 ms/tile"].best
-    assert cells["copy fine_t1"]["p50 ms/tile"].text == "-"
+    assert "copy fine_t1" not in cells  # which was not timed
     found = tables.accuracy(examples.whole())
     cells = {line[0].text: dict(zip(found.headings, line, strict=True)) for line in found.lines}
     assert cells["openvino-cpu int8"]["RMSE to fp32"].text == "0.002"
@@ -91,6 +91,16 @@ def test_columns_that_nobody_filled_are_left_out_and_come_when_measured():
     assert table.lines[0][-1].text == numbers.figure(0.5 / (48 * 48 / 1e6))
     on_device = examples.engine_row(on_device=examples.latency(0.002))
     assert "device p50" in tables.speed(examples.result(on_device)).headings
+
+
+def test_rows_without_a_figure_are_left_out_and_notes_follow_columns():
+    timed = examples.baseline_row(throughput=(examples.throughput().model_copy(update={"engine_seconds": None}),))
+    engine = examples.engine_row(throughput=(), quality=())
+    table = tables.speed(examples.result(timed, engine))
+    assert [line[0].text for line in table.lines] == ["copy fine_t1", engine.name]
+    assert [cell.text for cell in table.lines[0][1:3]] == ["-", "-"]
+    assert (table.note, "end/engine" in table.headings) == ("", False)
+    assert [line[0].text for line in tables.accuracy(examples.result(timed, engine)).lines] == ["copy fine_t1"]
 
 
 def test_every_scene_has_a_line_of_its_own():

@@ -23,7 +23,15 @@ def by_row(result: Result, made: Callable[[int, Row], Html | None], instead: str
     found = [(k, made(k, result.rows[k])) for k in shown_rows(result)]
     if not any(one for _, one in found):
         return None
-    return one_of("row", ((k, one or tag("p", instead, class_="absent")) for k, one in found))
+    seen = ((k, one or tag("p", instead, class_="absent")) for k, one in found)
+    return one_of("row", seen, first_row(result))
+
+
+def first_row(result: Result) -> int | None:
+    """Number of the row that is seen at first: one with a result, if there is any."""
+    rows = shown_rows(result)
+    with_result = [k for k in rows if any(quality.image for quality in result.rows[k].quality)]
+    return next(iter(with_result or rows), None)
 
 
 def shown_rows(result: Result) -> list[int]:
@@ -36,7 +44,7 @@ def bar(result: Result) -> Html | None:
     short = numbers.labels(result.rows)
     rows = [(str(k), short[result.rows[k].name]) for k in shown_rows(result)]
     scenes = [(str(k), scene.name) for k, scene in enumerate(result.scenes)]
-    chosen = [select("row", "Row", rows)] if rows else []
+    chosen = [select("row", "Row", rows, str(first_row(result)))] if rows else []
     if len(scenes) > 1:
         chosen.insert(0, select("scene", "Scene", scenes))
     return tag("div", chosen, class_="bar needs-script", hidden=True) if chosen else None
@@ -48,16 +56,16 @@ def select(name: str, label: str, options: Iterable[tuple[str, str]], chosen: st
     return tag("label", tag("span", label), tag("select", listed, **(more or {"id": name})), class_="choice")
 
 
-def one_of(kind: str, parts: Iterable[tuple[int | str, Html | None]]) -> Html | None:
-    """The first of several parts, the others hidden; None where all are None.
+def one_of(kind: str, parts: Iterable[tuple[int | str, Html | None]], first: int | str | None = None) -> Html | None:
+    """One of several parts, the others hidden; None where all are None.
 
     Args:
         kind: What they differ in; the choice with this id shows another one.
         parts: Value of that choice, and the part.
+        first: The value that is seen at first; None: the first of them.
     """
     found = [(value, part) for value, part in parts if part]
     if not found:
         return None
-    return tag(
-        "div", [tag("div", one, **{f"data_{kind}": value, "hidden": k > 0}) for k, (value, one) in enumerate(found)]
-    )
+    first = found[0][0] if first is None else first
+    return tag("div", [tag("div", one, **{f"data_{kind}": value, "hidden": value != first}) for value, one in found])

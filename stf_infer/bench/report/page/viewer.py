@@ -9,7 +9,7 @@ from ...result import Result
 from ...scene_files import TRUTH
 from .. import numbers
 from ..tables import metric_format
-from .choice import by_row, select, shown_rows
+from .choice import by_row, first_row, select, shown_rows
 from .elements import Html, tag
 from .pictures import RowPictures, ScenePictures
 from .pixels import Density
@@ -32,21 +32,22 @@ def viewer(result: Result, scene: str, seen: ScenePictures) -> Html | None:
 def _panels(result: Result, scene: str, seen: ScenePictures) -> Html:
     short = numbers.labels(result.rows)
     panels = [_panel(key, _TITLES[key], _TOLD[key], seen.shared[key]) for key in _TITLES if key in seen.shared]
-    for n, k in enumerate(shown_rows(result)):
+    first = first_row(result)
+    for k in shown_rows(result):
         row, own = result.rows[k], seen.rows.get(k)
         if own is None:
             text = tag(
                 "p", f"No picture of {short[row.name]}: its result was not kept, or cannot be read.", class_="absent"
             )
-            panels.append(tag("div", text, data_row=k, hidden=n > 0))
+            panels.append(tag("div", text, data_row=k, hidden=k != first))
             continue
         truth = next((q.truth for q in row.quality if q.scene == scene and q.truth), None)
         rmse = f"RMSE {metric_format('rmse')(truth.pooled.get('rmse'))}" if truth else ""
         panels.append(
-            _panel("prediction", "Fine t2", f"by {short[row.name]}", own.prediction, data_row=k, hidden=n > 0)
+            _panel("prediction", "Fine t2", f"by {short[row.name]}", own.prediction, data_row=k, hidden=k != first)
         )
         if own.error:
-            panels.append(_panel("error", "Error", rmse, own.error, data_row=k, hidden=n > 0))
+            panels.append(_panel("error", "Error", rmse, own.error, data_row=k, hidden=k != first))
     return tag("div", panels, class_="panels")
 
 
