@@ -15,7 +15,7 @@ from . import gdal
 from .errors import BandError, GridError, RasterError
 from .grid import ceil_to
 from .placement import Aligned, Grid, Warped, place
-from .raster import Raster, alpha_bands, check_plausible, chosen_bands, scaling_of
+from .raster import Raster, alpha_bands, as_stored, check_plausible, chosen_bands, scaling_of
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -181,7 +181,7 @@ class Layer:
             if band.dtype.kind == "f":
                 valid &= np.isfinite(band)
             if self._nodata is not None and not np.isnan(self._nodata):
-                valid &= band != _as_stored(self._nodata, band.dtype)
+                valid &= band != as_stored(self._nodata, band.dtype)
 
     def _read_warped(self, first: int, pixels: np.ndarray, valid: np.ndarray) -> None:
         """Rows of the grid, put together from blocks of rows that are always the same.
@@ -275,11 +275,3 @@ def _spread(length: int) -> list[int]:
     """First pixels of a few windows spread evenly over an axis."""
     last = max(length - _SAMPLE_SIDE, 0)
     return sorted({round(i * last / (_SAMPLE_WINDOWS - 1)) for i in range(_SAMPLE_WINDOWS)})
-
-
-def _as_stored(nodata: float, dtype: np.dtype) -> np.generic | float:
-    """The nodata value as the pixels hold it; a value that the type cannot hold never matches."""
-    if dtype.kind == "f":
-        return dtype.type(nodata)
-    limits = np.iinfo(dtype)
-    return dtype.type(nodata) if limits.min <= nodata <= limits.max and nodata == int(nodata) else float("nan")

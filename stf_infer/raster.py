@@ -297,3 +297,11 @@ def check_plausible(values: np.ndarray, spec: RasterSpec, label: str, scaling: S
 def shape_of(dataset: DatasetReader) -> Shape:
     """Rows and columns of an open raster."""
     return Shape(dataset.height, dataset.width)
+
+
+def as_stored(nodata: float, dtype: np.dtype) -> np.generic | float:
+    """The nodata value as the pixels hold it; a value that the type cannot hold never matches."""
+    if dtype.kind == "f":
+        return dtype.type(nodata)
+    limits = np.iinfo(dtype)
+    return dtype.type(nodata) if limits.min <= nodata <= limits.max and nodata == int(nodata) else float("nan")

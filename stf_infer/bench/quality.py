@@ -9,14 +9,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..metrics import MetricReport, compare
+from ..metrics import Evaluation, MetricReport
+from ..metrics.comparison import CACHE_MB, rows_to_read
+from ..metrics.rasters import SceneRows, bind_bands, require_same_grid, require_same_unit
+from ..metrics.stream import Scaling
 from ..raster import Raster
 from .changes import BANDS
 from .result import Figures, Quality
-from .scene_files import told
+from .scene_files import TRUTH, told
 from .scenes import BenchScene
+
+_FP32 = "fp32"
+# Figures by name: what the result is measured against, and the band of the mask that says over which pixels.
+_FIGURES = {
+    "truth": (TRUTH, BANDS[0]),
+    "changed": (TRUTH, BANDS[1]),
+    "unchanged": (TRUTH, BANDS[2]),
+    _FP32: (_FP32, BANDS[0]),
+}
 
 
 def judge(
@@ -42,31 +56,82 @@ def judge(
         GridError: A raster lies on another grid.
         MetricError: No pixel of the result is valid where all rasters of the scene are.
 
-    Reads image and truth three times (once for all pixels, changed and unchanged ones each), at the speed of
-    :func:`stf_infer.metrics.compare`.
+    Every raster is read once, in blocks of rows; all figures are taken in that pass.
     """
-    truth = scene.truth
-    against = {} if truth is None else {_FIELDS[band]: _against(image, truth, scene, band) for band in BANDS}
-    return Quality(
-        scene=scene.facts.name,
-        **against,
-        fp32=None if fp32 is None else _against(image, Raster(fp32), scene, BANDS[0] if scene.mask else None),
-        seam=seam,
-        image=told(image, folder),
-    )
+    import rasterio
+
+    goals = {TRUTH: scene.truth, _FP32: None if fp32 is None else Raster(fp32)}
+    with ExitStack() as stack:
+        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_MB))
+        prediction = SceneRows.open("prediction", image, stack)
+        rows = {role: SceneRows.open(role, goal, stack) for role, goal in goals.items() if goal is not None}
+        mask = None if scene.mask is None else SceneRows.open("mask", scene.mask, stack)
+        bands = bind_bands(prediction, list(rows.values()))
+        for one in [*rows.values(), *([] if mask is None else [mask])]:
+            require_same_grid(prediction, one)
+        require_same_unit([prediction, *rows.values()])
+        found = {
+            name: _Figures(goal, over, _evaluation(bands, prediction, rows[goal], scene), scene.facts.data_range)
+            for name, (goal, over) in _FIGURES.items()
+            if goal in rows and scene.facts.pixels.get(over, 1)
+        }
+        _measure(prediction, rows, mask, list(found.values()))
+        figures = {name: one.told() for name, one in found.items()}
+    return Quality(scene=scene.facts.name, **figures, seam=seam, image=told(image, folder))
 
 
-_FIELDS = dict(zip(BANDS, ("truth", "changed", "unchanged"), strict=True))
+@dataclass(frozen=True)
+class _Figures:
+    """Figures in the making: against a raster, over the pixels of a band of the mask."""
+
+    goal: str
+    over: str
+    evaluation: Evaluation
+    data_range: float | None
+
+    def told(self) -> Figures:
+        report = self.evaluation.report()
+        if self.data_range is None:
+            report = _without_range(report)
+        return figures_of(report, "" if self.over == BANDS[0] else f"{self.over} pixels: ")
 
 
-def _against(image: Path, goal: Raster, scene: BenchScene, band: str | None) -> Figures | None:
-    """Figures over the pixels of a band of the mask; None where it holds none."""
+def _evaluation(bands: tuple[str, ...], prediction: SceneRows, goal: SceneRows, scene: BenchScene) -> Evaluation:
     facts = scene.facts
-    if band is not None and not facts.pixels[band]:
-        return None
-    mask = None if band is None else Raster(scene.mask, bands=(band,))
-    comparison = compare(image, goal, mask=mask, ratio=facts.ratio, data_range=facts.data_range)
-    return figures_of(comparison.report, over="" if band in (None, BANDS[0]) else f"{band} pixels: ")
+    evaluation = Evaluation(
+        bands,
+        goal.shape.width,
+        data_range=facts.data_range or 1.0,
+        ratio=facts.ratio,
+        scaling=(Scaling(*prediction.scaling), Scaling(*goal.scaling)),
+    )
+    evaluation.check_height(goal.shape.height)
+    return evaluation
+
+
+def _measure(
+    prediction: SceneRows, rows: Mapping[str, SceneRows], mask: SceneRows | None, wanted: list[_Figures]
+) -> None:
+    step = rows_to_read([prediction, *rows.values()])
+    for start in range(0, prediction.shape.height, step):
+        stop = min(start + step, prediction.shape.height)
+        values, valid = prediction.read(start, stop)
+        goals = {role: one.read(start, stop) for role, one in rows.items()}
+        counts = {} if mask is None else dict(zip(BANDS, mask.read(start, stop)[0].astype(bool), strict=True))
+        for one in wanted:
+            goal, usable = goals[one.goal]
+            one.evaluation.update(values, goal, valid & usable & counts.get(one.over, True))
+
+
+def _without_range(report: MetricReport) -> MetricReport:
+    """The same without the figures that depend on the data range."""
+    gone = dict.fromkeys(("psnr", "ssim"), math.nan)
+    return replace(
+        report,
+        pooled={**report.pooled, **gone},
+        per_band={band: {**figures, **gone} for band, figures in report.per_band.items()},
+        notes=(*report.notes, "PSNR and SSIM are undefined: nobody states the data range (--data-range)"),
+    )
 
 
 def figures_of(report: MetricReport, over: str = "") -> Figures:

@@ -113,7 +113,7 @@ def new_file(path: Path, profile: Mapping[str, Any]) -> Iterator[Any]:
     beside = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(beside, "w", **profile) as out:
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True, GDAL_CACHEMAX=64), rasterio.open(beside, "w", **profile) as out:
             yield out
         beside.replace(path)
     except gdal.failures() as error:
@@ -137,6 +137,7 @@ def raster_profile(grid: Grid, count: int, dtype: str, nodata: float | None = No
         "blockxsize": 256,
         "blockysize": 256,
         "compress": "deflate",
+        "zlevel": 1,
         "BIGTIFF": "IF_SAFER",
     }
 

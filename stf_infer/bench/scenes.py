@@ -32,6 +32,8 @@ from .scene_reading import contract_of, lies_on_grid, measured_ratio, open_rows,
 TRUTH_FILE = "fine_t2_truth.tif"
 SIDE = 512  # of the procedural scene
 USUAL_RATIO = 16  # of MODIS and Landsat
+# GDAL keeps decoded blocks up to this many MB; its default is a share of the machine's memory.
+_CACHE_MB = 192
 _DATA_RANGES = {"reflectance": 1.0}
 
 
@@ -219,7 +221,7 @@ def from_rasters(
         )
     files = {role: as_file(Raster.of(raster), place / f"{role}.tif") for role, raster in inputs.items()}
     goal = None if truth is None else as_file(Raster.of(truth), place / TRUTH_FILE)
-    with rasterio.Env(), ExitStack() as stack:
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB), ExitStack() as stack:
         rows, bands = open_rows(files, goal, stack)
         grid, measured = Grid.of(rows["fine_t1"].dataset), ratio or measured_ratio(rows)
         if measured is None:

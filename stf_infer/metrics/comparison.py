@@ -30,7 +30,7 @@ _MOST_ROWS = 512
 # Rows that are read at least.
 _ROWS_AT_ONCE = 64
 # GDAL keeps decoded blocks up to this many MB; its default is a share of the machine's memory.
-_CACHE_MB = 256
+CACHE_MB = 256
 
 # What files write where a number has no unit.
 _NO_UNIT = {"1", "unitless", "dimensionless", "none"}
@@ -139,7 +139,7 @@ def compare(
     import rasterio
 
     with ExitStack() as stack:
-        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_CACHE_MB))
+        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_MB))
         measured = [SceneRows.open("prediction", prediction, stack)]
         measured += [SceneRows.open("reference", source, stack) for source in references]
         target = SceneRows.open("truth", truth, stack)
@@ -187,7 +187,7 @@ def _measure(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     height = truth.shape.height
-    step = _rows_to_read([truth, *measured])
+    step = rows_to_read([truth, *measured])
     for start in range(0, height, step):
         stop = min(start + step, height)
         stored = []
@@ -220,7 +220,8 @@ def _add(
         evaluation.update(measured[i], truth, use)
 
 
-def _rows_to_read(scenes: Sequence[SceneRows]) -> int:
+def rows_to_read(scenes: Sequence[SceneRows]) -> int:
+    """Rows to read at once: whole blocks of all rasters, within limits."""
     tallest = max(shape[0] for scene in scenes for shape in scene.dataset.block_shapes)
     return min(max(tallest, _ROWS_AT_ONCE), _MOST_ROWS)
 

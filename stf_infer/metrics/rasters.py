@@ -141,7 +141,7 @@ class SceneRows:
         window = Window(0, start, self.dataset.width, stop - start)
         try:
             stored = self.dataset.read(self.numbers, window=window)
-            valid = (self.dataset.read_masks(self.numbers, window=window) != 0).all(axis=0)
+            valid = self._valid(stored, window)
         except RasterioIOError as error:
             raise RasterError(
                 f"Rows {start} to {stop} of the {self.role} cannot be read",
@@ -152,6 +152,26 @@ class SceneRows:
         if nodata is not None and not np.isnan(nodata):
             valid &= (stored != nodata).all(axis=0)
         return stored, valid
+
+    def _valid(self, stored: np.ndarray, window: Any) -> np.ndarray:
+        """What the file itself says of pixels ``(R, W)``: by its nodata values alone where it has nothing else.
+
+        GDAL would read the pixels once more to find these.
+        """
+        from rasterio.enums import MaskFlags
+
+        from ..raster import as_stored
+
+        flags = [set(self.dataset.mask_flag_enums[n - 1]) for n in self.numbers]
+        if not all(f <= {MaskFlags.nodata, MaskFlags.all_valid} for f in flags):
+            masks = self.dataset.read_masks(self.numbers, window=window)
+            return np.asarray((masks != 0).all(axis=0))
+        valid = np.ones(stored.shape[1:], bool)
+        for band, number, flag in zip(stored, self.numbers, flags, strict=True):
+            nodata = self.dataset.nodatavals[number - 1]
+            if MaskFlags.nodata in flag and nodata is not None:
+                valid &= ~np.isnan(band) if np.isnan(nodata) else band != as_stored(nodata, band.dtype)
+        return valid
 
 
 def bind_bands(prediction: SceneRows, others: Sequence[SceneRows]) -> tuple[str, ...]:

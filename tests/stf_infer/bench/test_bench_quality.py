@@ -9,7 +9,9 @@ from fakes import write_tif
 from stf_infer.bench import quality, scenes
 from stf_infer.bench.result import Quality
 from stf_infer.errors import BandError, GridError, MetricError
+from stf_infer.metrics import compare
 from stf_infer.metrics.report import HEADINGS
+from stf_infer.raster import Raster
 
 PIXELS = SHAPE[0] * SHAPE[1]
 PER_BAND = set(HEADINGS) - {"sam_deg", "sam_rad", "ergas"}
@@ -71,6 +73,35 @@ def test_without_a_truth_fp32_is_all_there_is(tmp_path):
     found = quality.judge(write(tmp_path, fields()["truth"] + 0.02), scene, tmp_path, fp32=exact)
     assert found.fp32.pooled["mae"] == pytest.approx(0.02, abs=1e-6)
     assert (found.truth, found.changed, found.unchanged) == (None, None, None)
+
+
+def test_without_a_data_range_there_is_no_psnr(tmp_path):
+    kelvin = fields()["fine_t1"] * 100 + 270
+    source = write_tif(tmp_path / "lst.tif", kelvin, names=NAMES)
+    scene = scenes.from_rasters("one", {"fine_t1": source}, None, tmp_path, unit="kelvin")
+    found = quality.judge(write(tmp_path, kelvin + 1), scene, tmp_path, fp32=source).fp32
+    assert (found.pooled["psnr"], found.pooled["ssim"]) == (None, None)
+    assert found.pooled["rmse"] == pytest.approx(1, abs=1e-4)
+    assert any("--data-range" in note for note in found.notes)
+
+
+def test_figures_are_those_of_compare(scene, tmp_path):
+    rng = np.random.default_rng(1)
+    noisy = fields()["truth"] + rng.normal(0, 0.02, fields()["truth"].shape)
+    image = write(tmp_path, noisy)
+    exact = write(tmp_path, noisy + rng.normal(0, 0.002, noisy.shape), "fp32")
+    found = quality.judge(image, scene, tmp_path, fp32=exact)
+    for figures, goal, band in (
+        (found.truth, scene.truth, "valid"),
+        (found.changed, scene.truth, "changed"),
+        (found.unchanged, scene.truth, "unchanged"),
+        (found.fp32, exact, "valid"),
+    ):
+        report = compare(image, goal, mask=Raster(scene.mask, bands=(band,)), ratio=4, data_range=1.0).report
+        assert figures.pixels == report.counts.valid
+        assert figures.pooled == pytest.approx(report.pooled, nan_ok=True)
+        for name, row in figures.per_band.items():
+            assert row == pytest.approx(report.per_band[name])
 
 
 def test_pixels_that_a_raster_of_the_scene_lacks_do_not_count(tmp_path):

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from skimage.filters import threshold_otsu
 
 from bench_scene_support import BLOCK, BLOCK_PIXELS, NAMES, RATIO, ROLES, SHAPE, fields, write_fields
 from dataset_folders import DAYS, make_folder
 from fakes import UTM, grid_transform, make_spec, read_tif, write_tif
 from stf_infer.bench import scenes
+from stf_infer.bench.changes import _Histogram
 from stf_infer.bench.result import SceneFacts
 from stf_infer.bench.scene_files import mirror_file, rasters_of
 from stf_infer.datasets import LAYOUTS
@@ -55,6 +57,19 @@ def test_the_pixels_that_changed_are_found(tmp_path):
     assert 0.01 < scene.facts.change_threshold < 0.2
     every = SHAPE[0] * SHAPE[1]
     assert scene.facts.pixels == {"valid": every, "changed": BLOCK_PIXELS, "unchanged": every - BLOCK_PIXELS}
+
+
+def test_the_threshold_is_that_of_another_implementation():
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.gamma(2, 0.01, 50_000), rng.normal(0.2, 0.03, 5_000).clip(0)])
+    rng.shuffle(values)
+    histogram = _Histogram()
+    for part in np.array_split(values, 37):
+        histogram.add(part)
+    assert histogram.total == 55_000
+    assert histogram.parted() == pytest.approx(
+        threshold_otsu(values, nbins=1024), abs=4 * values.max() / 1024
+    )  # two bins
 
 
 def test_a_stated_threshold_decides(tmp_path):

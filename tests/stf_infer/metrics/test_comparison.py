@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import tracemalloc
 import warnings
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from affine import Affine
 
 from stf_infer.errors import BandError, GridError, MetricError, RasterError, ScaleError
 from stf_infer.metrics import compare, evaluate
+from stf_infer.metrics.rasters import SceneRows
 from stf_infer.raster import Raster
 from support import shared_path
 
@@ -135,6 +137,32 @@ def test_nodata_masks_and_nan_of_every_raster_count(scene):
     assert found.report.counts.valid == reference.counts.valid == use.sum()
     assert found.report.counts.not_finite == 1  # the truth's; what the reference lacks is masked here
     assert reference.counts.not_finite == 2
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata"),
+    [
+        ("uint8", 0),
+        ("int16", -9999),
+        ("uint16", 65535),
+        ("float32", np.nan),
+        ("float32", -3.3999999521443642e38),
+        ("float32", 0.1),
+        ("float64", -9999.5),
+        ("int32", None),
+    ],
+)
+def test_what_is_nodata_is_found_as_gdal_finds_it(scene, dtype, nodata):
+    values = (scene.truth * 100).astype(dtype)
+    if nodata is not None:
+        values[0, 3, 4] = values[2, :, 7] = nodata
+    path = scene.write("a.tif", values, nodata=nodata)
+    with ExitStack() as stack:
+        rows = SceneRows.open("truth", path, stack)
+        _, valid = rows.read(2, 33)
+        expected = (rows.dataset.read_masks(window=((2, 33), (0, 50))) != 0).all(axis=0)
+    np.testing.assert_array_equal(valid, expected)
+    assert valid.all() == (nodata is None)
 
 
 def test_a_mask_may_hold_nan_and_nodata(scene):
