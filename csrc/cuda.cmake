@@ -23,6 +23,7 @@ set(CMAKE_CUDA_STANDARD 17)
 pybind11_add_module(_cuda
   csrc/bind/cuda_module.cpp
   csrc/bind/cuda_metrics.cpp
+  csrc/bind/cuda_starfm.cpp
   csrc/device/device_cuda.cu
   csrc/fill/fill_cuda.cu
   csrc/gather/gather_cuda.cu
@@ -32,7 +33,8 @@ pybind11_add_module(_cuda
   csrc/metrics/angles_cuda.cu
   csrc/metrics/errors_cuda.cu
   csrc/metrics/windows_cuda.cu
-  csrc/noise/noise_cuda.cu)
+  csrc/noise/noise_cuda.cu
+  csrc/starfm/starfm_cuda.cu)
 target_include_directories(_cuda PRIVATE csrc/include csrc)
 set_target_properties(_cuda PROPERTIES CUDA_RUNTIME_LIBRARY Static CUDA_VISIBILITY_PRESET hidden)
 # -fmad=false: the bits are those of the CPU, see STF_OPTIONS.

@@ -161,3 +161,40 @@ def measure_windows(
         scratch: As :func:`measure_pairs`.
         stream: As there.
     """
+
+def starfm_scratch(rows: int, columns: int, radius: int) -> int:
+    """Float32 numbers of scratch that :func:`starfm` needs."""
+
+def starfm(
+    fine_t1: Any,
+    coarse_t1: Any,
+    coarse_t2: Any,
+    radius: int,
+    similar: float,
+    fine_coarse: float,
+    coarse_coarse: float,
+    step: float,
+    weight: str,
+    out: Any,
+    scratch: Any,
+    stream: int = 0,
+) -> None:
+    """As :func:`stf_infer._core.starfm`, in the same order of sums.
+
+    The bits are the CPU's with the weight ``product``. With ``logarithm`` they are as near as the two machines'
+    logarithms of a float are.
+
+    Args:
+        fine_t1: As there.
+        coarse_t1: As there.
+        coarse_t2: As there.
+        radius: As there.
+        similar: As there.
+        fine_coarse: As there.
+        coarse_coarse: As there.
+        step: As there.
+        weight: As there.
+        out: As there.
+        scratch: (n,) float32 with n of :func:`starfm_scratch` or more.
+        stream: Handle of a stream.
+    """

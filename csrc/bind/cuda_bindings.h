@@ -22,5 +22,6 @@ inline Stream ready(std::uintptr_t stream) {
 }
 
 void bind_device_metrics(pybind11::module_& m);
+void bind_device_starfm(pybind11::module_& m);
 
 }  // namespace stf::bind

@@ -208,4 +208,5 @@ PYBIND11_MODULE(STF_CUDA_MODULE, m) {
     stf::bind::bind_blend(m);
     stf::bind::bind_noise(m);
     stf::bind::bind_device_metrics(m);
+    stf::bind::bind_device_starfm(m);
 }

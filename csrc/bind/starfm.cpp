@@ -3,16 +3,11 @@
 
 #include "bind/arrays.h"
 #include "bind/bindings.h"
+#include "bind/starfm_rule.h"
 
 namespace stf::bind {
 
 namespace {
-
-StarfmWeight weight_named(const std::string& name) {
-    if (name == "logarithm") return StarfmWeight::logarithm;
-    if (name == "product") return StarfmWeight::product;
-    fail("weight is '", name, "'; logarithm or product is wanted");
-}
 
 void check_image(const py::array& image, const py::array& like, const char* name, bool writes = false) {
     check_dims(image, 2, name);
@@ -33,13 +28,8 @@ void bind_starfm(py::module_& m) {
             check_image(coarse_t1, fine_t1, "coarse_t1");
             check_image(coarse_t2, fine_t1, "coarse_t2");
             check_image(out, fine_t1, "out", true);
-            STF_CHECK(radius >= 0, "radius is ", radius, "; 0 or more is wanted");
-            STF_CHECK(similar >= 0, "similar is ", similar, "; 0 or more is wanted");
-            STF_CHECK(fine_coarse >= 0, "fine_coarse is ", fine_coarse, "; 0 or more is wanted");
-            STF_CHECK(coarse_coarse >= 0, "coarse_coarse is ", coarse_coarse, "; 0 or more is wanted");
-            STF_CHECK(step > 0, "step is ", step, "; more than 0 is wanted");
+            const StarfmRule rule = checked_rule(radius, similar, fine_coarse, coarse_coarse, step, weight);
             STF_CHECK(threads >= 1, "threads is ", threads, "; 1 or more is wanted");
-            const StarfmRule rule{radius, similar, fine_coarse, coarse_coarse, step, weight_named(weight)};
             const float *fine = data(fine_t1), *before = data(coarse_t1), *after = data(coarse_t2);
             const Index rows = fine_t1.shape(0), columns = fine_t1.shape(1);
             float* predicted = out.mutable_data();
