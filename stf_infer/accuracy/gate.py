@@ -119,14 +119,18 @@ def hold(bundle: Bundle, engine: Engine, precision: str, budget: Budget, say: Ca
             f"The engine {engine.name} in {precision} is farther from fp32 than its budget allows",
             got=f"{'; '.join(found.over)}; on {gate.tiles.told()}",
             allowed=str(budget),
-            fix=how_to_mend(bundle, found),
+            fix=_how_to_mend(bundle, found, precision),
         )
     return found
 
 
-def how_to_mend(bundle: Bundle, found: Record) -> str:
-    """What to do about an engine or a graph that is over its budget."""
+def _how_to_mend(bundle: Bundle, found: Record, precision: str) -> str:
+    """What to do about an engine that is over its budget."""
     ways = "Build it in another precision, or state what is good enough: --budget rmse=X%,sam=Xdeg"
+    if precision in bundle.precisions:
+        half = Budget(*(None if limit is None else limit / 2 for limit in (found.budget.rmse, found.budget.sam)))
+        command = f"stf-infer reduce {bundle.path} --precision {precision} --budget {half}"
+        ways += f". A graph that is held to less keeps more layers in fp32: `{command}`"
     if found.accuracy is not None and found.accuracy.source == "procedural":
         ways += f". The bundle holds no real tiles to judge by: `stf-infer tiles {bundle.path} ...` cuts some"
     return ways

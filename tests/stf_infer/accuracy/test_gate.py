@@ -73,12 +73,25 @@ def test_over_budget_nothing_is_built_and_bands_and_figures_are_named(bundle, ap
     assert error.exit_code == 1
 
 
+def test_an_engine_of_a_reduced_graph_is_mended_by_one_that_is_held_to_less(bundle):
+    """Which the bundle may have been given on a machine that computes it more exactly."""
+    item = json.loads((bundle.path / "item.json").read_text())
+    item["assets"]["model-bf16"] = {**item["assets"]["model-fp32"], "stf:precision": "bf16"}
+    (bundle.path / "item.json").write_text(json.dumps(item))
+    bundle.reload()
+    with pytest.raises(CheckFailedError) as caught:
+        make(bundle, off=7)
+    command = f"`stf-infer reduce {bundle.path} --precision bf16 --budget rmse=0.25%,sam=0.025deg`"
+    assert command in caught.value.fix
+
+
 def test_real_tiles_are_judged_by_where_there_are_some(bundle):
     real(bundle)
     with pytest.raises(CheckFailedError) as caught:
         make(bundle, off=7)
     assert caught.value.got.endswith("on 3 real tiles")
     assert "stf-infer tiles" not in caught.value.fix
+    assert "stf-infer reduce" not in caught.value.fix, "the bundle holds no graph in bf16"
     found = Record.from_dict(make(bundle, off=2).accuracy)
     assert (found.accuracy.source, found.accuracy.tiles) == ("real", 3)
     assert found.tiles == bundle.assets["tiles"].sha256
