@@ -6,11 +6,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stf_infer.accuracy import Accuracy, Budget, compare, tiles_of
+import onnx_ir as ir
+
+from stf_infer.accuracy import DEFAULT, Accuracy, Budget, Tiles, compare, tiles_of
 from stf_infer.accuracy.comparison import percent
 from stf_infer.bundle import Bundle
 from stf_infer.engines import Engine, store
@@ -28,7 +31,7 @@ from .migration import migrate_ranges
 from .operands import HALVES
 from .running import GraphEngine, Remembered
 from .scan import scan, unfit
-from .sensitivity import Found, Search
+from .sensitivity import Found, Search, excess, told
 from .storing import asset_key, store_graph
 from .typed import OPSET_BF16, Source
 
@@ -116,7 +119,7 @@ def reduce(
         precision: ``fp16``, ``bf16`` or ``int8``.
         budget: How far it may be from fp32; None takes the usual one, ``none`` asks for nothing.
         calibration: How ranges of 8-bit tensors are found: ``minmax``, ``percentile`` or ``entropy``.
-        migrate: Whether channels of 8-bit tensors are brought to like ranges, at the cost of weights.
+        migrate: Whether channels of 8-bit tensors may be brought to like ranges, at the cost of weights.
         keep: Layers that stay in fp32 in any case: names or patterns of layers, of modules, or of nodes.
         trials: How often the network is compared at most while islands are searched for.
         progress: Called with a line at every step.
@@ -183,14 +186,13 @@ class _Reduction:
         """Measure, search, write, store."""
         spec, tiles = self.bundle.spec, self.tiles
         with store.staging(self.bundle) as folder:
-            method = self._method()
             with Remembered(GraphEngine(self.source.fresh(), spec, "fp32"), spec) as reference:
                 few = tiles.first(_FEW)
+                method = self._method(reference, few)
 
                 def measure(layers: Collection[Layer], everywhere: bool) -> Accuracy:
                     graph = method.trial(layers, alone=not everywhere)
-                    with GraphEngine(graph, spec, self.precision) as candidate:
-                        return compare(spec, reference, candidate, tiles if everywhere else few)
+                    return self._compared(graph, reference, tiles if everywhere else few)
 
                 found = Search(method.free, measure, self.budget, self.trials, self.say).run()
                 share = method.share(found.islands)
@@ -214,22 +216,41 @@ class _Reduction:
             self._notes(),
         )
 
-    def _method(self) -> Method:
+    def _method(self, reference: Engine, few: Tiles) -> Method:
+        """How the graph is reduced; to int8 with channels of like ranges, where that is nearer to fp32."""
+        method = self._measured(self.source)
+        if self.precision in HALVES or not self.migrate:
+            return method
+        self.say(f"ranges of channels on {self.tiles.told()}")
+        source = copy(self.source)
+        changed = migrate_ranges(source, self.bundle.spec, self.tiles)
+        if not changed:
+            return method
+        other = self._measured(source)
+        graphs = [one.trial(one.free, alone=False) for one in (method, other)]
+        without, with_them = (excess(self._compared(graph, reference, few), DEFAULT) for graph in graphs)
+        self.say(f"as channels are: {told(without)}; with like ranges: {told(with_them)}")
+        if with_them >= without:
+            return method
+        self.migrated = changed
+        return other
+
+    def _measured(self, source: Source) -> Method:
         spec, tiles = self.bundle.spec, self.tiles
-        if self.precision == "int8" and self.migrate:
-            self.say(f"ranges of channels on {tiles.told()}")
-            self.migrated = migrate_ranges(self.source, spec, tiles)
         self.say(f"ranges of all tensors on {tiles.told()}")
-        ranges = scan(self.source, spec, tiles)
+        ranges = scan(source, spec, tiles)
         if self.precision in HALVES:
             self.unfit = unfit(ranges, HALVES[self.precision])
-            return Half(self.source, self.precision, self.keep, self.unfit)
-        reducible(self.source)
-        read = [str(node.inputs[0].name) for node in products(self.source.fresh()) if node.inputs[0] is not None]
+            return Half(source, self.precision, self.keep, self.unfit)
+        reducible(source)
+        read = [str(node.inputs[0].name) for node in products(source.fresh()) if node.inputs[0] is not None]
         if self.calibration != "minmax":
             self.say(f"histograms of {len(set(read))} tensors")
-        most = thresholds(self.source, spec, tiles, ranges, read, self.calibration)
-        return Integers(self.source, self.keep, most)
+        return Integers(source, self.keep, thresholds(source, spec, tiles, ranges, read, self.calibration))
+
+    def _compared(self, graph: ir.Model, reference: Engine, tiles: Tiles) -> Accuracy:
+        with GraphEngine(graph, self.bundle.spec, self.precision) as candidate:
+            return compare(self.bundle.spec, reference, candidate, tiles)
 
     def _hold(self, found: Found, share: float, most: float) -> None:
         """Refuse what is over the budget, or hardly reduced.

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from lower_support import graph as onnx_graph
 from precision_support import bundle_of, run, source
-from stf_export.precision import reduce
+from stf_export.precision import migration, reduce
 from stf_export.precision.channel_paths import paths
 from stf_export.precision.integers import products, quantise
 from stf_export.precision.layers import layers_of
@@ -228,6 +228,18 @@ def uneven(tmp_path_factory):
     }
     nodes = "\n".join(line.strip() for line in nodes.splitlines())
     return bundle_of(tmp_path_factory.mktemp("uneven"), nodes, {k: v.astype(np.float32) for k, v in weights.items()})
+
+
+def test_it_is_not_used_where_it_costs_more_than_it_gains(uneven, monkeypatch):
+    """Factors the wrong way round: small channels are made smaller."""
+    without = reduce(uneven, "int8", budget="none", migrate=False)
+    right = migration.factors_of
+    monkeypatch.setattr(migration, "factors_of", lambda *largest: 1 / right(*largest))
+    lines: list[str] = []
+    report = reduce(uneven, "int8", budget="none", progress=lines.append)
+    assert any(line.startswith("as channels are: ") for line in lines)
+    assert report.accuracy == without.accuracy
+    assert Bundle.open(uneven.path).properties["stf:reduced"]["int8"]["migrated"] == 0
 
 
 def test_reducing_uses_it_unless_it_is_told_not_to(uneven, tmp_path):
