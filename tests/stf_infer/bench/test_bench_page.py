@@ -15,8 +15,9 @@ from stf_infer.bench.report.page import charts, lanes
 from stf_infer.bench.report.page.elements import Html, tag
 from stf_infer.bench.report.page.images import data_uri
 from stf_infer.bench.report.page.pictures import pictures
-from stf_infer.bench.report.page.pixels import against, like, reduced
+from stf_infer.bench.report.page.pixels import Density, against, like, reduced
 from stf_infer.bench.report.page.plot import Axis, Plot, axis_for, mark
+from stf_infer.bench.report.page.viewer import fitted_line
 from stf_infer.bench.result import Span
 from stf_infer.errors import GridError, RasterError
 from stf_infer.raster import Raster
@@ -195,6 +196,19 @@ def test_an_error_is_taken_before_pixels_are_joined(tmp_path):
     assert density.counts.sum() == 23
     assert set(np.flatnonzero(density.counts.sum(axis=1))) == {16, 47}  # 0.151 and 0.249 of 0.1 to 0.3, in 64 bins
     assert np.isnan(density.slope)  # of a constant truth
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept", "ends"),
+    [
+        (1.0, 0.0, [(0, 0), (1, 1)]), (2.0, 0.0, [(0, 0), (0.5, 1)]), (0.5, 0.25, [(0, 0.25), (1, 0.75)]),
+        (-1.0, 1.0, [(0, 1), (1, 0)]), (0.0, 0.5, [(0, 0.5), (1, 0.5)]), (0.0, 2.0, []), (1.0, 2.0, []),
+        (float("nan"), float("nan"), []),
+    ],
+)  # fmt: skip
+def test_a_line_ends_where_the_axes_end(slope, intercept, ends):
+    density = Density("red", np.zeros((64, 64)), 0.0, 1.0, slope, intercept, 1.0, 9)
+    assert np.ravel(fitted_line(density)) == pytest.approx(np.ravel(ends))
 
 
 def test_pixels_that_a_mask_leaves_out_do_not_count(tmp_path):

@@ -50,6 +50,7 @@ class ScenePictures:
         factor: A pixel of a picture is the mean of so many pixels squared.
         highest: Error that is shown brightest; None without any map.
         shown: Bands that are red, green and blue.
+        unit: Of the error.
         missing: What cannot be shown, and why.
     """
 
@@ -59,6 +60,7 @@ class ScenePictures:
     factor: int = 1
     highest: float | None = None
     shown: tuple[str, ...] = ()
+    unit: str = ""
     missing: list[str] = field(default_factory=list)
 
 
@@ -84,7 +86,7 @@ def _images(result: Result, scene: str) -> dict[int, tuple[Row, str]]:
 
 
 def _of_scene(result: Result, facts: SceneFacts, folder: Path, side: int) -> ScenePictures:
-    out = ScenePictures()
+    out = ScenePictures(unit=facts.unit)
     rasters = rasters_of(facts, folder)
     seen: dict[str, Reduced] = {}
     for role in _SHARED:

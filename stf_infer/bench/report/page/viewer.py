@@ -103,7 +103,12 @@ def _legend(seen: ScenePictures) -> Html | None:
         return None
     label = "absolute error, mean of the bands"
     return tag(
-        "p", label, tag("span", "0"), tag("i", class_="heat"), tag("span", f"{seen.highest:g} and more"), class_="scale"
+        "p",
+        label,
+        tag("span", "0"),
+        tag("i", class_="heat"),
+        tag("span", f"{seen.highest:g} {seen.unit}".rstrip() + " and more"),
+        class_="scale",
     )
 
 
@@ -136,14 +141,20 @@ def _density(density: Density, address: str) -> Html:
     box = {"x": float(left), "y": float(top), "width": float(right - left), "height": float(base - top)}
     plot.parts.append(tag("image", href=address, preserveAspectRatio="none", class_="density", **box))
     plot.line([(left, base), (right, top)], class_="equal")
-    plot.line([(x(a), y(b)) for a, b in _inside(density)], class_="fit")
+    plot.line([(x(a), y(b)) for a, b in fitted_line(density)], class_="fit")
+    return tag("figure", plot.drawn(), tag("figcaption", tag("b", density.band), " ", _fitted(density)))
+
+
+def _fitted(density: Density) -> str:
+    count = f"n = {density.pixels:,}"
+    if math.isnan(density.slope):
+        return f"no line: the truth has one value only, {count}"
     sign = "-" if density.intercept < 0 else "+"
-    line = f"y = {density.slope:.3f} x {sign} {abs(density.intercept):.4f}, "
-    line += f"r = {density.correlation:.4f}, n = {density.pixels:,}"
-    return tag("figure", plot.drawn(), tag("figcaption", tag("b", density.band), " ", line))
+    line = f"y = {density.slope:.3f} x {sign} {abs(density.intercept):.4f}"
+    return f"{line}, r = {numbers.figure(density.correlation)}, {count}"
 
 
-def _inside(density: Density) -> list[tuple[float, float]]:
+def fitted_line(density: Density) -> list[tuple[float, float]]:
     """Ends of the least-squares line within the axes; none where there is no line, or it lies outside."""
     low, high, slope, offset = density.low, density.high, density.slope, density.intercept
     if math.isnan(slope):
