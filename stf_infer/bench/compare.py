@@ -173,7 +173,8 @@ def _size(scene: Any) -> str:
 
 
 def _changes(old: Row, new: Row, allowed: Mapping[str, float], warnings: list[str]) -> Iterator[Change]:
-    if old.bundle_sha256 != new.bundle_sha256:
+    known = old.bundle_sha256 and new.bundle_sha256
+    if known and old.bundle_sha256 != new.bundle_sha256:
         warnings.append(f"{new.name}: the bundle is not the same.")
     if (old.tile, old.halo) != (new.tile, new.halo):
         told = " before, ".join(f"tile {row.tile}, halo {row.halo}" for row in (old, new))

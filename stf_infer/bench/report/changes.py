@@ -53,7 +53,7 @@ def _table(comparison: Comparison, changes: Iterable[Change], title: str) -> Tab
         "before",
         "after",
         "ratio",
-        f"{comparison.confidence:.0%} interval",
+        f"{100 * comparison.confidence:g} % interval",
         "allowed",
         "",
     )

@@ -175,6 +175,7 @@ def test_another_machine_is_a_warning_or_an_error():
 def test_another_bundle_is_a_warning():
     found = compare(bench(bundle_sha256="a"), bench(bundle_sha256="b"))
     assert any("bundle is not the same" in warning for warning in found.warnings)
+    assert compare(bench(), bench(bundle_sha256="b")).warnings == compare(bench(), bench()).warnings
     assert compare(bench(bundle_sha256="a"), bench(bundle_sha256="a")).warnings == compare(bench(), bench()).warnings
 
 
