@@ -155,6 +155,7 @@ void bind_blend(py::module_& m) {
             const DeviceArray in(sums, "sums"), out(stored, "stored", true);
             in.with_dims(3);
             STF_CHECK(in.sides() == out.sides(), "stored has shape ", out.shape_text(), "; sums has ", in.shape_text());
+            STF_CHECK(!(low > high), "low ", low, " is above high ", high);
             const DeviceArray slope(scale, "scale"), shift(offset, "offset"), lost(not_finite, "not_finite", true);
             const std::uint8_t* mask = nullptr;
             if (!valid.is_none()) {

@@ -38,7 +38,6 @@ Image image(const py::array& array, const std::vector<double>& scale, const std:
     const PixelType type = pixel_type(array, name);
     STF_CHECK(array.strides(2) == array.itemsize() || array.shape(2) == 1, name, " has columns ", array.strides(2),
               " bytes apart; ", array.itemsize(), " are wanted");
-    STF_CHECK((array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0, name, " is not aligned");
     const auto bands = static_cast<std::size_t>(array.shape(0));
     STF_CHECK(scale.size() == bands && offset.size() == bands, name, " has ", bands, " bands, ", scale.size(),
               " scales and ", offset.size(), " offsets");

@@ -143,6 +143,7 @@ void bind_finalise(py::module_& m) {
                       shape_text(sums));
             check_size(scale, sums.shape(0), "scale");
             check_size(offset, sums.shape(0), "offset");
+            STF_CHECK(!(low > high), "low ", low, " is above high ", high);
             const std::uint8_t* mask = nullptr;
             Dense<std::uint8_t> held;
             if (!valid.is_none()) {
