@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import time
@@ -68,9 +69,13 @@ class Page:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._session = None
-        self.call("Browser.close")
-        self._process.wait(20)
+        try:
+            self._session = None
+            self.call("Browser.close")
+            self._process.wait(20)
+        finally:
+            self._process.kill()
+            self._process.wait()
         os.close(self._read)
         os.close(self._write)
 
@@ -117,6 +122,7 @@ class Page:
 
     def _receive(self) -> dict:
         while b"\0" not in self._left:
+            assert select.select([self._read], [], [], _SECONDS)[0], "the browser does not answer"
             more = os.read(self._read, 1 << 20)
             assert more, "the browser is gone"
             self._left += more
