@@ -76,12 +76,19 @@ def fuse_baseline(
     if unit not in (*PLAUSIBLE, "1"):
         raise UsageError("There is no such unit", got=unit, allowed=", ".join((*PLAUSIBLE, "1")))
     with fine.open() as dataset:
-        count = len(fine.bands) if fine.bands else dataset.count
-        names = fine.names or tuple(d for d in dataset.descriptions if d)
-        shape = shape_of(dataset)
-    bands = tuple(names) if len(names) == count else tuple(f"band_{n}" for n in range(1, count + 1))
+        bands, shape = _band_names(fine, dataset), shape_of(dataset)
     with BaselineModel(name, bands, shape, ratio=ratio, unit=unit, settings=settings, threads=threads) as model:
         return model.fuse(output, **given)
+
+
+def _band_names(fine: Raster, dataset: Any) -> tuple[str, ...]:
+    """What the bands that are used are called; numbered where one has no name."""
+    known = dict(enumerate(fine.names or dataset.descriptions, 1))
+    used = fine.bands or tuple(known)
+    names = [known.get(int(band)) if str(band).isdigit() else str(band) for band in used]
+    if all(names) and len(set(names)) == len(names):
+        return tuple(name for name in names if name)
+    return tuple(f"band_{n}" for n in range(1, len(used) + 1))
 
 
 class BaselineModel(Model):

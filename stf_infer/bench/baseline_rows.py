@@ -45,7 +45,7 @@ def measure(name: BaselineName, scenes: Sequence[BenchScene], common: Round, *, 
             "unit": scene.facts.unit,
             "threads": threads,
             "any_ratio": True,
-            **{role: scene.inputs[role] for role in BASELINES[name]},
+            **{role: scene.compared[role] for role in BASELINES[name]},
         }
         return partial(fuse_baseline, name, **options)
 

@@ -40,11 +40,12 @@ def scene_list(settings: Settings, bundles: Sequence[Bundle], say: Callable[[str
             part=settings.part,
             references=_references(specs),
             limit=settings.limit,
+            predicted=_predicted(specs),
             threshold=settings.change,
         )
     if not settings.scenes:
         say("making a scene")
-        return [scenes.procedural(settings.out, settings.side)]
+        return [scenes.procedural(settings.out, settings.side, bands=_predicted(specs))]
     found = []
     places = [scenes.place_of(settings.out, one.name) for one in settings.scenes]
     for one, place in zip(settings.scenes, places, strict=True):
@@ -59,6 +60,7 @@ def scene_list(settings: Settings, bundles: Sequence[Bundle], say: Callable[[str
                 settings.out,
                 warp_truth=settings.warp_truth,
                 usual_ratio=specs[0].ratio,
+                bands=_predicted(specs),
                 unit=specs[0].input("fine_t1").values.unit,
                 data_range=settings.data_range,
                 threshold=settings.change,
@@ -70,3 +72,9 @@ def scene_list(settings: Settings, bundles: Sequence[Bundle], say: Callable[[str
 def _references(specs: Sequence[ModelSpec]) -> int:
     """2 where a network takes rasters of a second reference date."""
     return 2 if any(raster.role.endswith("_t3") for spec in specs for raster in spec.rasters) else 1
+
+
+def _predicted(specs: Sequence[ModelSpec]) -> tuple[str, ...]:
+    """The bands that networks predict; none where they predict different ones."""
+    found = {spec.output.bands for spec in specs}
+    return found.pop() if len(found) == 1 else ()

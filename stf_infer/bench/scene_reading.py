@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -26,19 +26,41 @@ _ROWS = 256
 
 
 def open_rows(
-    files: Mapping[str, Raster], truth: Raster | None, stack: ExitStack
+    files: Mapping[str, Raster], truth: Raster | None, wanted: Sequence[str], stack: ExitStack
 ) -> tuple[dict[str, SceneRows], dict[str, tuple[str, ...]]]:
-    """Every raster, open, and the names of the bands that are read of it."""
+    """Every raster, open, and the names of the bands that are read of it: those that can be compared.
+
+    Args:
+        files: By role.
+        truth: Shares its bands with fine_t1.
+        wanted: Names of bands; where fine_t1 has them all, it and all that do read no others.
+        stack: Closes them.
+
+    Raises:
+        BandError: The truth shows other bands than fine_t1.
+    """
     rows = {role: SceneRows.open(role, raster, stack) for role, raster in files.items()}
+    fine = rows["fine_t1"]
+    _restrict(fine, wanted)
     if truth is not None:
         rows[TRUTH] = SceneRows.open(TRUTH, truth, stack)
-        _share_bands(rows["fine_t1"], rows[TRUTH])
+        _share_bands(fine, rows[TRUTH])
+    for role, one in rows.items():
+        if role not in ("fine_t1", TRUTH):
+            _restrict(one, fine.names or ())
     names = {
         role: one.names or tuple(f"band_{n}" for n in range(1, len(one.numbers) + 1)) for role, one in rows.items()
     }
     if truth is not None:
         names[TRUTH] = names["fine_t1"]
     return rows, names
+
+
+def _restrict(rows: SceneRows, wanted: Sequence[str]) -> None:
+    """Read these bands only, where all of them are there by name."""
+    places = [name.lower() for name in rows.names or ()]
+    if wanted and all(name.lower() in places for name in wanted):
+        rows.numbers = [rows.numbers[places.index(name.lower())] for name in wanted]
 
 
 def _share_bands(fine: SceneRows, truth: SceneRows) -> None:

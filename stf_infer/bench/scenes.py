@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,15 @@ class BenchScene:
         inputs: Raster by role, all of them files.
         truth: The fine raster at t2, on the grid of fine_t1; None where there is none.
         mask: The raster of ``facts.mask``; None without a truth.
+        compared: The inputs with the bands ``facts.bands`` alone where they have them: what baselines take, so that
+            their figures are of the bands that networks predict.
     """
 
     facts: SceneFacts
     inputs: Mapping[str, Raster]
     truth: Raster | None = None
     mask: Path | None = None
+    compared: Mapping[str, Raster] = field(default_factory=dict)
 
     def inputs_of(self, spec: ModelSpec) -> dict[str, Raster]:
         """The rasters that a network takes.
@@ -86,12 +89,13 @@ class BenchScene:
         return None
 
 
-def procedural(folder: Path, side: int = SIDE) -> BenchScene:
+def procedural(folder: Path, side: int = SIDE, *, bands: Sequence[str] = ()) -> BenchScene:
     """The demo's scene, which its network was not trained on; of another side, mirrored at its borders, or cut.
 
     Args:
         folder: Of the bench: files go into a folder below it.
         side: Rows and columns, fine pixels.
+        bands: As for :func:`from_rasters`.
 
     Raises:
         UsageError: A side below 32.
@@ -112,7 +116,7 @@ def procedural(folder: Path, side: int = SIDE) -> BenchScene:
             files[role] = mirror_file(path, place / path.name, Shape(sides, sides))
         remark += f" The scene of {SIDE} x {SIDE} is {'cut' if side < SIDE else 'mirrored'} to this size."
     truth = Raster(files.pop("fine_t2_truth"))
-    return from_rasters(name, files, truth, folder, ratio=USUAL_RATIO, remark=remark)
+    return from_rasters(name, files, truth, folder, ratio=USUAL_RATIO, bands=bands, remark=remark)
 
 
 def from_folder(path: str | Path) -> tuple[dict[str, Raster], Raster | None]:
@@ -141,6 +145,7 @@ def from_dataset(
     part: datasets.benchmark.Part = "all",
     references: int = 1,
     limit: int | None = None,
+    predicted: Sequence[str] = (),
     threshold: float | None = None,
     **stated: Any,
 ) -> list[BenchScene]:
@@ -153,6 +158,7 @@ def from_dataset(
         part: ``test`` takes the pairs that are kept for testing.
         references: 2 for networks that take rasters of t3.
         limit: Take so many of the first tuples; None takes all.
+        predicted: Names of the bands that networks predict: ``bands`` of :func:`from_rasters`.
         threshold: As for :func:`from_rasters`.
         **stated: As for :func:`stf_infer.datasets.open`.
 
@@ -167,6 +173,7 @@ def from_dataset(
             one.truth,
             folder,
             ratio=one.ratio,
+            bands=predicted,
             threshold=threshold,
             remark=one.remark,
         )
@@ -183,6 +190,7 @@ def from_rasters(
     warp_truth: bool = False,
     ratio: float | None = None,
     usual_ratio: int = USUAL_RATIO,
+    bands: Sequence[str] = (),
     unit: str = "reflectance",
     data_range: float | None = None,
     threshold: float | None = None,
@@ -199,6 +207,7 @@ def from_rasters(
             where its pixels are smaller.
         ratio: Coarse pixel over fine pixel; None measures it.
         usual_ratio: Where it cannot be measured, since the coarse rasters lie on fine pixels.
+        bands: Names of the bands that networks predict; where fine_t1 has them all, baselines and changes are of them.
         unit: Physical unit of the rasters.
         data_range: Span of possible values; None takes 1 for reflectance, and the span of the truth for other units.
         threshold: Above which a pixel changed, in ``unit``; None finds it, see :mod:`stf_infer.bench.changes`.
@@ -210,7 +219,8 @@ def from_rasters(
         UsageError, RasterError, BandError, ScaleError: A raster cannot be read as ``unit``.
         OutputError: The folder cannot be written to.
 
-    Reads all rasters up to four times, in blocks of rows; without a truth only their headers.
+    With a truth every raster is read twice in blocks of rows (the truth once more to be warped); without one only
+    headers and samples are.
     """
     import rasterio
 
@@ -222,7 +232,7 @@ def from_rasters(
     files = {role: as_file(Raster.of(raster), place / f"{role}.tif") for role, raster in inputs.items()}
     goal = None if truth is None else as_file(Raster.of(truth), place / TRUTH_FILE)
     with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB), ExitStack() as stack:
-        rows, bands = open_rows(files, goal, stack)
+        rows, names = open_rows(files, goal, bands, stack)
         grid, measured = Grid.of(rows["fine_t1"].dataset), ratio or measured_ratio(rows)
         if measured is None:
             measured = usual_ratio
@@ -233,17 +243,16 @@ def from_rasters(
             inputs={role: told(raster.data, folder) for role, raster in files.items()},
             height=grid.shape.height,
             width=grid.shape.width,
-            bands=bands["fine_t1"],
+            bands=names["fine_t1"],
             ratio=measured,
             unit=unit,
             data_range=data_range or _DATA_RANGES.get(unit),
         )
+        compared = {role: replace(raster, bands=tuple(rows[role].numbers)) for role, raster in files.items()}
         if goal is None:
-            return BenchScene(_with_statements(facts, files, remark), files)
-        every = {
-            role: replace(raster, bands=tuple(rows[role].numbers)) for role, raster in (files | {TRUTH: goal}).items()
-        }
-        scene = stack.enter_context(Scene(contract_of(bands, max(round(measured), 1), unit), every, any_ratio=True))
+            return BenchScene(_with_statements(facts, files, remark), files, compared=compared)
+        every = compared | {TRUTH: replace(goal, bands=tuple(rows[TRUTH].numbers))}
+        scene = stack.enter_context(Scene(contract_of(names, max(round(measured), 1), unit), every, any_ratio=True))
         aligned = lies_on_grid(rows, warp=warp_truth)
         if not aligned:
             goal = warped_truth(scene, place / "fine_t2_truth_warped.tif", unit)
@@ -262,7 +271,7 @@ def from_rasters(
             "change_threshold": changes.threshold,
         }
     )
-    return BenchScene(_with_statements(facts, files | {TRUTH: goal}, remark), files, goal, mask)
+    return BenchScene(_with_statements(facts, files | {TRUTH: goal}, remark), files, goal, mask, compared)
 
 
 def _with_statements(facts: SceneFacts, rasters: Mapping[str, Raster], remark: str) -> SceneFacts:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from fakes import UTM, grid_transform
+from fakes import UTM, grid_transform, smooth_field, write_tif
 from stf_infer.baselines import BASELINES, BaselineModel, Starfm, add_coarse_change, fuse_baseline, interpolate_coarse
 from stf_infer.baselines import starfm as starfm_of_images
 from stf_infer.errors import RasterError, StfError, UsageError
@@ -65,6 +65,21 @@ def test_a_hole_becomes_nodata_and_nothing_else():
     result = fuse_baseline("starfm", ratio=RATIO, settings=Starfm(window=9), **on_grid(given))
     assert np.isnan(result.array[:, 10:14, 20:30]).all()
     assert np.isnan(result.array).sum() == 2 * 4 * 10
+
+
+@pytest.mark.parametrize(
+    ("names", "bands", "expected"),
+    [
+        (("red", "nir"), None, ("red", "nir")),
+        (("red", "nir"), (2,), ("nir",)),
+        (("red", "nir"), ("nir", 1), ("nir", "red")),
+        (None, (2,), ("band_1",)),
+        (("red", "red"), None, ("band_1", "band_2")),
+    ],
+)
+def test_bands_that_are_chosen_keep_their_names(tmp_path, names, bands, expected):
+    path = write_tif(tmp_path / "fine.tif", smooth_field(2, 16, 16), names=names)
+    assert fuse_baseline("copy", fine_t1=Raster(path, bands=bands)).bands == expected
 
 
 def test_a_file_has_the_grid_and_the_names_of_the_fine_one(tmp_path):

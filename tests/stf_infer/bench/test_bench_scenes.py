@@ -114,6 +114,17 @@ def test_the_bands_that_truth_and_fine_share_count(tmp_path):
     assert scene.facts.pixels["changed"] == BLOCK_PIXELS
 
 
+def test_bands_that_networks_predict_are_compared(tmp_path):
+    paths = write_fields(tmp_path)
+    scene = scene_of(tmp_path, paths, bands=("NIR",))
+    assert scene.facts.bands == ("nir",)
+    assert {role: raster.bands for role, raster in scene.compared.items()} == dict.fromkeys(ROLES, (2,))
+    assert {raster.bands for raster in scene.inputs.values()} == {None}
+    del paths["truth"]
+    assert scene_of(tmp_path, paths, bands=("nir",)).compared == scene.compared
+    assert scene_of(tmp_path, paths, bands=("nir", "blue")).facts.bands == NAMES
+
+
 @pytest.mark.parametrize(("names", "bands"), [(("swir1", "swir2"), 2), (None, 3)])
 def test_a_truth_of_other_bands_is_refused(tmp_path, names, bands):
     truth = fields()["truth"][[0, 1, 1][:bands]]

@@ -5,12 +5,14 @@ import json
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from affine import Affine
 from click.testing import CliRunner
 
+from dataset_folders import DAYS, SHAPE, make_folder
 from fakes import block_mean, grid_transform, smooth_field, write_tif
 from handmade_bundle import make_bundle
 from stf_infer.bench import environment, runner
@@ -192,6 +194,27 @@ def test_a_truth_on_another_grid_is_refused_before_anything_is_measured_and_warp
     assert "--warp-truth" in ran.stderr
     ran = bench("--scene", scene, "--warp-truth", "--no-baselines", scenes=True)
     assert ran.exit_code == 0, ran.output
+
+
+def test_the_tuples_of_a_benchmark_dataset(bench, tmp_path):
+    root = make_folder(tmp_path / "data", "CIA")
+    ran = bench("--dataset", "cia", "--root", root, "--precision", "fp32", "--json", scenes=True)
+    assert ran.exit_code == 0, ran.output
+    data = json.loads(ran.stdout)
+    names = [f"CIA {a} to {b}" for a, b in pairwise(DAYS)]
+    assert [(one["name"], one["ratio"], one["height"], one["width"]) for one in data["scenes"]] == [
+        (name, 20.0, *SHAPE) for name in names
+    ]
+    rows = {row["name"]: row for row in data["rows"]}
+    assert [one["scene"] for one in rows["net | toy-open fp32"]["quality"]] == names
+    for one in rows["net | toy-open fp32"]["quality"]:  # a network that adds the coarse change predicts the truth
+        assert one["truth"]["pooled"]["rmse"] == pytest.approx(0, abs=1e-6)
+        assert set(one["truth"]["per_band"]) == {"red", "nir"}
+    # Baselines are of the bands that the network predicts, out of six.
+    assert set(rows["baseline | copy"]["quality"][0]["truth"]["per_band"]) == {"red", "nir"}
+    assert data["scenes"][0]["bands"] == ["red", "nir"]
+    ran = bench("--dataset", "CIA", "--root", root, "--limit", "1", "--precision", "fp32", "--json", scenes=True)
+    assert [one["name"] for one in json.loads(ran.stdout)["scenes"]] == names[:1]
 
 
 def test_an_engine_that_fails_while_it_fuses_is_a_row_with_its_reason(bench, scene, monkeypatch):
