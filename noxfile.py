@@ -40,7 +40,8 @@ def tests(session: nox.Session) -> None:
 def gpu(session: nox.Session) -> None:
     """Run the parity suite on this machine's GPU; it writes ``benchmarks/results/gpu-<device>.json``."""
     # onnxruntime-gpu in place of onnxruntime: both install the same module.
-    session.install(f".[{TEST_EXTRAS.replace('cpu,', 'gpu,', 1)},tensorrt,cuda]", *CONSTRAINTS)
+    extras = f"{TEST_EXTRAS.replace('cpu,', 'gpu,', 1)},tensorrt,cuda"
+    session.install(f".[{extras}]", "-Ccmake.define.STF_CUDA=AUTO", *CONSTRAINTS)
     session.run("pytest", "-m", "gpu", *session.posargs)
 
 

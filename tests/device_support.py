@@ -17,6 +17,7 @@ from fakes import UTM, FakeBundle, box_blur, grid_transform
 from pipeline_support import GEO
 from stf_infer.engines.tensorrt_runtime import TensorRtEngine
 from stf_infer.model import Model
+from stf_infer.pipeline import FusionResult
 from stf_infer.raster import Raster
 from stf_infer.spec import ModelSpec, Values
 
@@ -104,3 +105,14 @@ def rasters(dtype: str = "int16", size: tuple[int, int] = (75, 90), *, holes: bo
         "coarse_t1": stored(dtype, (2, *coarse), 2, holes=holes, **geo),
         "coarse_t2": stored(dtype, (2, *coarse), 3, holes=False, **geo),
     }
+
+
+def check_equal(host: FusionResult, device: FusionResult) -> None:
+    """Every bit and every figure of a run on the host and of one on the device."""
+    assert host.array is not None
+    assert device.array is not None
+    assert device.array.tobytes() == host.array.tobytes()
+    for figure in ("pixels", "valid_fraction", "not_finite", "tiles", "skipped_tiles", "seam_ratio", "bands"):
+        assert getattr(device, figure) == getattr(host, figure), figure
+    assert np.isfinite(host.array).any()
+    assert (host.provenance["tiles_on"], device.provenance["tiles_on"]) == ("host, as stated", "device")

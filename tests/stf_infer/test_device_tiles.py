@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from device_support import VALUES, network, rasters
+from device_support import VALUES, check_equal, network, rasters
 from fakes import grid_transform, make_spec, with_level
 from pipeline_support import aoi
 
@@ -28,14 +28,6 @@ def on_both(machine, spec, given, function=None, *, fixed=None, **call):
         assert machine.cuda.memory == {}
         assert machine.cuda.stack == []
     return results
-
-
-def check_equal(host, device):
-    assert device.array.tobytes() == host.array.tobytes()
-    for figure in ("pixels", "valid_fraction", "not_finite", "tiles", "skipped_tiles", "seam_ratio", "bands"):
-        assert getattr(device, figure) == getattr(host, figure), figure
-    assert np.isfinite(host.array).any()
-    assert (host.provenance["tiles_on"], device.provenance["tiles_on"]) == ("host, as stated", "device")
 
 
 # Equal pixels --------------------------------------------------------------------------------------------------------
