@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .engines.device_session import DeviceArray, DeviceSession
-from .grid import Shape, TilePlan, Window
+from .grid import TileAxis, TilePlan, Window
 from .layer import Layer
 from .scene import TileReader
 from .strip import Strip
@@ -39,10 +39,8 @@ class DeviceStrip(Strip):
         self._buffers = [session.array(self._shape, layer.dtype) for _ in range(2)]
         self._left = [session.event() for _ in range(2)]  # behind the last tile that was cut out of a buffer
         self._staged = session.pinned((int(np.prod(self._shape)),), layer.dtype)
-        self._mask, self._staged_mask = (
-            session.array(self._shape[1:], np.uint8),
-            session.pinned(self._shape[1:], np.uint8),
-        )
+        self._mask = session.array(self._shape[1:], np.uint8)
+        self._staged_mask = session.pinned(self._shape[1:], np.uint8)
         self._fallback = session.constant(np.asarray(layer.fallback, np.float64))
         self._there = session.event()
         self._turn = 0
@@ -97,26 +95,24 @@ class DeviceReader(TileReader):
         most = max(layer.whole_blocks(stop) - first for first, stop in needed)
         self.strip = DeviceStrip(layer, session, kernels, most)
         self._factors = session.constant(self._scale), session.constant(self._offset)
+        self._origin = plan[0, 0].read
         if self.input.from_coarse:
-            self._origin = plan.y.origins[0], plan.x.origins[0]
-            grid: Shape = layer.grid.shape
-            along = ((plan.y, grid.height), (plan.x, grid.width))
-            self._between = [
-                tuple(map(session.constant, self.positions(a.origins[0], a.origins[-1] + a.size, a.length, coarse)))
-                for a, coarse in along
-            ]
+            self._along_y = self._constant_positions(plan.y, layer.grid.shape.height)
+            self._along_x = self._constant_positions(plan.x, layer.grid.shape.width)
+
+    def _constant_positions(self, axis: TileAxis, coarse: int) -> tuple[DeviceArray, DeviceArray]:
+        """Where all pixels of an axis that tiles read lie between coarse ones."""
+        positions = self.positions(axis.origins[0], axis.origins[-1] + axis.size, axis.length, coarse)
+        first, weight = map(self._session.constant, positions)
+        return first, weight
 
     def gather(self, window: Window, out: DeviceArray) -> None:  # type: ignore[override]  # of a device
         strip, session = self.strip, self._session
         common = (strip.pixels, strip.first, self.layer.grid.shape.height, *self._factors, self._low, self._high)
         if self.input.from_coarse:
-            ranges = [
-                slice(begin - origin, stop - origin)
-                for begin, stop, origin in zip(
-                    (window.y0, window.x0), (window.y1, window.x1), self._origin, strict=True
-                )
-            ]
-            places = [part[along] for constants, along in zip(self._between, ranges, strict=True) for part in constants]
+            rows = slice(window.y0 - self._origin.y0, window.y1 - self._origin.y0)
+            columns = slice(window.x0 - self._origin.x0, window.x1 - self._origin.x0)
+            places = [*(part[rows] for part in self._along_y), *(part[columns] for part in self._along_x)]
             session.launch(self._kernels.gather_bilinear, *common, *places, out, stream=session.work)
         else:
             d = self._divisor

@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 TilesOn = Literal["auto", "device", "host"]
 
-# Batches that are computed at once at most: the host does not run ahead of the device for ever.
+# Batches in the device's queue at most: the host does not run ahead of it for ever.
 _AHEAD = 4
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from device_support import VALUES, check_equal, network, rasters
-from fakes import grid_transform, make_spec, with_level
+from fakes import grid_transform, make_spec, with_level, write_tif
 from pipeline_support import aoi
+from stf_infer.raster import Raster
 
 # Streams in the order that they are made: the engine's, up, down. Which of them do their work as early as they may.
 EARLY = {"late": (), "early": (0, 1, 2), "early copies": (1, 2), "early kernels": (0,), "early uploads": (1,)}
@@ -33,10 +34,21 @@ def on_both(machine, spec, given, function=None, *, fixed=None, **call):
 # Equal pixels --------------------------------------------------------------------------------------------------------
 
 
+def in_low_blocks(given, folder):
+    """The rasters as files whose blocks are 16 rows high: strips move on with every row of tiles."""
+    files = {}
+    for role, raster in given.items():
+        blocks = {"tiled": True, "blockxsize": 16, "blockysize": 16}
+        place = {"crs": raster.crs, "transform": raster.transform, "nodata": raster.nodata}
+        files[role] = Raster(write_tif(folder / f"{role}.tif", raster.data, **place, **blocks), scale=raster.scale)
+    return files
+
+
 @pytest.mark.parametrize("early", EARLY.values(), ids=EARLY)
 @pytest.mark.parametrize("batch", [1, 4])
-def test_streams_wait_for_one_another(machine, early, batch):
-    check_equal(*on_both(machine(early=early), make_spec(32, halo=4, values=VALUES), rasters(), tile_batch=batch))
+def test_streams_wait_for_one_another(machine, early, batch, tmp_path):
+    given = in_low_blocks(rasters(size=(150, 40)), tmp_path)
+    check_equal(*on_both(machine(early=early), make_spec(32, halo=4, values=VALUES), given, tile_batch=batch))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "float32"])

@@ -148,6 +148,36 @@ def test_final_rows_grow_and_nothing_above_them_changes(y):
         assert first_touched[iy + 1] == done  # no row is held back longer than it must
 
 
+@settings(max_examples=50, deadline=None)
+@given(axes(), st.data())
+def test_tiles_that_touch_a_range_have_a_weight_in_it(axis, data):
+    start = data.draw(st.integers(0, axis.length - 1))
+    stop = data.draw(st.integers(start + 1, axis.length))
+    touching = []
+    for index, origin in enumerate(axis.origins):
+        weighted = origin + np.flatnonzero(axis.weights(index))
+        weighted = weighted[weighted < axis.length]
+        if weighted.size:
+            assert (weighted[0], weighted[-1] + 1) == axis.reach(index)
+        if np.any((weighted >= start) & (weighted < stop)):
+            touching.append(index)
+    assert axis.touching(start, stop) == touching
+
+
+@settings(max_examples=50, deadline=None)
+@given(axes(), st.integers(1, 9), st.integers(1, 5))
+def test_no_more_rows_are_open_than_is_said(y, batch, columns):
+    """Full batches over all tiles: a row of tiles is open until the batch of its last tile has been blended."""
+    plan, most = TilePlan(y, TileAxis(columns, 1)), 0
+    for iy, origin in enumerate(y.origins):
+        waiting = iy * columns % batch  # tiles of the rows of tiles before, in the batch that is not full yet
+        complete = iy - -(-waiting // columns)
+        assert iy - complete < plan.rows_of_batch(batch, columns)
+        final = plan.final_rows(complete - 1) if complete else max(y.origins[0], 0)
+        most = max(most, min(origin + y.size, y.length) - final)
+    assert most <= plan.most_open_rows(batch, columns) <= y.length
+
+
 @settings(max_examples=60, deadline=None)
 @given(axes(), axes())
 def test_a_plan_is_the_product_of_its_axes(y, x):

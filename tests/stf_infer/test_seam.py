@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stf_infer.grid import TileAxis, TilePlan
+from stf_infer.grid import Shape, TileAxis, TilePlan
 from stf_infer.seam import SeamMeter
 
 PLAN = TilePlan(TileAxis(40, 16, halo=2), TileAxis(52, 16, halo=2))
@@ -72,3 +72,20 @@ def test_without_a_cut_there_is_no_figure():
     meter = SeamMeter(TilePlan(TileAxis(16, 16), TileAxis(16, 16)))
     meter.feed(RAMP[:, :16, :16], ALL[:16, :16], 0)
     assert meter.ratio is None
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 20), st.integers(0, 30), st.integers(1, 22))
+def test_windows_are_all_that_is_looked_at(height, left, width):
+    """And they are never more pixels than is said."""
+    image = np.random.default_rng(0).random((2, 40, 52)).astype(np.float32)
+    whole, parts, seen = SeamMeter(PLAN), SeamMeter(PLAN), []
+    for first in range(0, 40, height):
+        rows, valid = (array[..., first : first + height, left : left + width] for array in (image, ALL))
+        windows = parts.windows(Shape(*valid.shape), first, left)
+        held = {at: rows[:, at.y0 : at.y1, at.x0 : at.x1] for at in windows}
+        seen.append(sum(at.shape.pixels for at in windows))
+        whole.feed(rows, valid, first, left)
+        parts.look(held.__getitem__, valid, first, left)
+    assert parts.ratio == whole.ratio
+    assert max(seen) <= whole.most_pixels(Shape(height, width), left)
