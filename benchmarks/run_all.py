@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the benchmarks of this folder and write docs/benchmarks.md: machine, date, commands, figures.
 
-    python benchmarks/run_all.py [--quick] [--only NAME ...] [--limit SECONDS] [--page FILE]
+    python benchmarks/run_all.py [--quick] [--only NAME ...] [--limit SECONDS] [--page FILE] [--keep FOLDER]
 
 A benchmark that fails, or takes longer than ``--limit`` seconds, is a row with its reason, and the rest goes on. The
 page is written anew after each. With ``--quick`` sizes are small; such figures are marked and not to be quoted.
+With ``--keep`` outcomes are kept in a folder, and the page shows those of earlier calls as well: the whole takes hours,
+and can be done in parts, on the same machine.
 """
 
 from __future__ import annotations
@@ -21,17 +23,17 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from _page import Outcome, kept, page, this_machine
+
 import stf_infer
-from stf_infer.engines import machine
 
 FOLDER = Path(__file__).resolve().parent
 REPOSITORY = FOLDER.parent
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
-SHOWN = 40  # lines of a figure's table
 
 
 @dataclass(frozen=True)
@@ -57,17 +59,6 @@ class Benchmark:
     unable: Callable[[], str] = lambda: ""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a benchmark: figures (JSON or text), or the reason why there are none."""
-
-    benchmark: Benchmark
-    command: str
-    seconds: float
-    figures: Any = None
-    reason: str = ""
-
-
 def _no_nvcc() -> str:
     return "" if shutil.which("nvcc") else "needs nvcc, which is not installed"
 
@@ -76,11 +67,6 @@ def _peers() -> tuple[str, ...]:
     """MONAI takes part where it is installed."""
     names = ("loop-onnxruntime", "loop-openvino", "monai", "stf-fp32", "stf")
     return ("--only", *(name for name in names if name != "monai" or importlib.util.find_spec("monai")))
-
-
-def _no_bench() -> str:
-    there = importlib.util.find_spec("stf_infer.bench.__main__")
-    return "" if there else "stf_infer.bench has no command in this version"
 
 
 def benchmarks() -> tuple[Benchmark, ...]:
@@ -113,7 +99,8 @@ def benchmarks() -> tuple[Benchmark, ...]:
                   (*_peers(), "--side", "1024", "--tile", "256", "--rounds", "1"), "--out"),
         Benchmark("engines", "The engine that `run` picks beside plain exports", ("engine_speed.py",),
                   ("--no-results",), ("--no-results", "--network", "edcstfn", "--rounds", "5")),
-        Benchmark("bench", "The demo bundle on every engine", ("-m", "stf_infer.bench"), (), (), "", _no_bench),
+        Benchmark("bench", "The demo bundle on every engine", ("-m", "stf_infer.bench"), ("--out", "build/bench"),
+                  ("--out", "build/bench"), ""),
         Benchmark("kernels", "Registers and spills of the CUDA kernels", ("kernel_resources.py",), (), (), "",
                   _no_nvcc),
         Benchmark("real", "Real pairs beside two baselines", ("real_scenes.py",), json="",
@@ -124,31 +111,37 @@ def benchmarks() -> tuple[Benchmark, ...]:
 def run(one: Benchmark, quick: bool, limit: float) -> Outcome:
     """Run a benchmark in a process of its own."""
     arguments = one.quick if quick else one.full
-    shown = " ".join(("python", *_script(one, "benchmarks/"), *map(_shown, arguments)))
+    began = dt.datetime.now(dt.timezone.utc).strftime("%Y-%m-%d %H:%M")
+    outcome = partial(Outcome, one.name, one.title, command_of(one, quick), this_machine(), began, os.getloadavg()[0])
     if reason := one.unable():
-        return Outcome(one, shown, 0.0, reason=reason)
+        return outcome(reason=reason)
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "figures.json"
         asked = {"--json": ("--json",), "--out": ("--out", str(out))}.get(one.json, ())
         command = [sys.executable, *_script(one, f"{FOLDER}/"), *arguments, *asked]
-        began = time.perf_counter()
+        start = time.perf_counter()
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=limit, check=False, cwd=REPOSITORY, env=_environment()
             )
         except subprocess.TimeoutExpired:
-            return Outcome(one, shown, limit, reason=f"not done after {limit:.0f} s")
+            return outcome(limit, reason=f"not done after {limit:.0f} s")
         except OSError as error:
-            return Outcome(one, shown, 0.0, reason=str(error))
-        spent = time.perf_counter() - began
+            return outcome(reason=str(error))
+        spent = time.perf_counter() - start
         if done.returncode:
             last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
-            return Outcome(one, shown, spent, reason=f"exit code {done.returncode}: {last[:300]}")
+            return outcome(spent, reason=f"exit code {done.returncode}: {last[:300]}")
         try:
             figures = _figures(one, done.stdout, out)
         except (OSError, ValueError) as error:
-            return Outcome(one, shown, spent, reason=f"its figures cannot be read: {error}")
-    return Outcome(one, shown, spent, figures)
+            return outcome(spent, reason=f"its figures cannot be read: {error}")
+    return outcome(spent, figures)
+
+
+def command_of(one: Benchmark, quick: bool) -> str:
+    """What a reader types to repeat it."""
+    return " ".join(("python", *_script(one, "benchmarks/"), *map(_shown, one.quick if quick else one.full)))
 
 
 def _script(one: Benchmark, folder: str) -> tuple[str, ...]:
@@ -177,105 +170,23 @@ def _figures(one: Benchmark, said: str, out: Path) -> Any:
     return json.loads(said.splitlines()[-1]) if one.json else said.rstrip()
 
 
-# The page ----------------------------------------------------------------------------------------------------
-
-
-def page(outcomes: Sequence[Outcome], quick: bool, load: float) -> str:
-    """The page as Markdown."""
-    cpu = machine.cpu()
-    gpus = ", ".join(map(str, machine.gpus()))
-    lines = [
-        "# Benchmarks",
-        "",
-        f"Written by `python benchmarks/run_all.py{' --quick' if quick else ''}` on {dt.date.today().isoformat()}.",
-        "",
-        f"- Machine: {cpu}, {machine.cores()} cores; load {load:.1f} when it began",
-        f"- Versions: stf-infer {stf_infer.__version__}, Python {sys.version.split()[0]}, {_versions()}",
-        f"- GPU: {gpus or 'none here. Nothing on this page was measured on a GPU'}; `nox -s gpu` measures one",
-        *(["- **Quick**: small sizes and few rounds; figures show that things run, and are not to be quoted"] * quick),
-        "",
-        "| benchmark | command | took | |",
-        "|---|---|---|---|",
-    ]
-    for one in outcomes:
-        state = _cell(f"**not measured**: {one.reason}") if one.reason else "measured"
-        lines.append(f"| {one.benchmark.name} | `{one.command}` | {one.seconds:.0f} s | {state} |")
-    for one in outcomes:
-        if not one.reason:
-            lines += ["", f"## {one.benchmark.title}", "", f"    {one.command}", "", *_section(one)]
-    return "\n".join(lines) + "\n"
-
-
-def _versions() -> str:
-    found = []
-    for name in ("onnxruntime", "openvino", "torch", "numpy"):
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            found.append(f"{name} not installed")
-    return ", ".join(found)
-
-
-def _section(one: Outcome) -> list[str]:
-    if isinstance(one.figures, str):
-        return ["```", *one.figures.splitlines(), "```"]
-    if one.benchmark.name == "networks":
-        return _networks(one.figures)
-    rows = [f"| {_cell(name)} | {value} |" for name, value in flat(one.figures)]
-    more = [f"| ... and {len(rows) - SHOWN} more | |"] if len(rows) > SHOWN else []
-    return ["| figure | |", "|---|---|", *rows[:SHOWN], *more]
-
-
-def _networks(figures: dict[str, Any]) -> list[str]:
-    size = "The size that the tests export" if figures["small"] else "Published size"
-    lines = [f"{size}; milliseconds of a tile or sample, median (least) of {figures['rounds']} turns.", ""]
-    lines += ["| network | parameters | inputs | ONNX Runtime | OpenVINO |", "|---|---|---|---|---|"]
-    for row in figures["networks"]:
-        if "reason" in row:
-            lines.append(f"| {row['network']} | | **not measured**: {_cell(row['reason'])} | | |")
-            continue
-        cells = []
-        for target in ("onnxruntime-cpu", "openvino-cpu"):
-            ms = row["ms"].get(target)
-            cells.append(f"{ms['p50']:.1f} ({ms['least']:.1f})" if ms else _cell(row["reasons"].get(target, "")))
-        inputs = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in row["tensors"].items())
-        inputs += f"; {row['sampler']}" if row["sampler"] else ""
-        lines.append(f"| {row['network']} | {row['parameters'] / 1e6:.2f} M | {inputs} | {' | '.join(cells)} |")
-    return lines
-
-
-def flat(figures: Any, name: str = "") -> list[tuple[str, str]]:
-    """Every number and text of nested figures under the names that lead to it, but for what the page's head tells."""
-    if isinstance(figures, dict):
-        items = (
-            (key, value) for key, value in figures.items() if key not in ("machine", "cores", "stf_infer", "measured")
-        )
-        return [row for key, value in items for row in flat(value, f"{name} / {key}" if name else str(key))]
-    if isinstance(figures, list):
-        if all(isinstance(value, (int, float, str)) for value in figures):
-            return [(name, ", ".join(map(_number, figures)))]
-        return [row for number, value in enumerate(figures, 1) for row in flat(value, f"{name} {number}".strip())]
-    return [] if figures is None else [(name, _cell(_number(figures)))]
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ").replace(str(REPOSITORY) + os.sep, "")
-
-
-def run_all(chosen: Sequence[Benchmark], *, quick: bool, limit: float, target: Path) -> list[Outcome]:
-    """Run them and write the page after each."""
-    load, outcomes = os.getloadavg()[0], []
+def run_all(
+    chosen: Sequence[Benchmark], *, quick: bool, limit: float, target: Path, keep: Path | None = None
+) -> list[Outcome]:
+    """Run them and write the page after each; with ``keep``, those that were kept before stand on it too."""
+    done: dict[str, Outcome] = {}
     target.parent.mkdir(parents=True, exist_ok=True)
+    listed = {one.name: one for one in (*(benchmarks() if keep else ()), *chosen)}
     for one in chosen:
         print(f"{one.name}: {one.title}", file=sys.stderr, flush=True)
-        outcomes.append(run(one, quick, limit))
-        print(f"  {outcomes[-1].seconds:.0f} s {outcomes[-1].reason}", file=sys.stderr, flush=True)
-        target.write_text(page(outcomes, quick, load))
-    return outcomes
+        done[one.name] = run(one, quick, limit)
+        print(f"  {done[one.name].seconds:.0f} s {done[one.name].reason}", file=sys.stderr, flush=True)
+        if keep:
+            done[one.name].keep(keep)
+        before = {name: kept(keep, name, command_of(other, quick)) if keep else None for name, other in listed.items()}
+        shown = [outcome for name in listed if (outcome := done.get(name) or before[name])]
+        target.write_text(page(shown, quick))
+    return list(done.values())
 
 
 def main() -> int:
@@ -284,14 +195,17 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=[one.name for one in every])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--limit", type=float, help="seconds a benchmark may take (7200, or 300 with --quick)")
-    parser.add_argument("--page", type=Path, help="another file than docs/benchmarks.md; printed with --only")
+    parser.add_argument("--page", type=Path, help="another file than docs/benchmarks.md; printed with --only alone")
+    parser.add_argument("--keep", type=Path, help="folder of outcomes; the page shows those of earlier calls as well")
     args = parser.parse_args()
     chosen = [one for one in every if not args.only or one.name in args.only]
     with tempfile.TemporaryDirectory() as place:
         # A page of a few benchmarks does not replace that of all.
-        target = args.page or (Path(place) / "page.md" if args.only else PAGE)
-        run_all(chosen, quick=args.quick, limit=args.limit or (300 if args.quick else 7200), target=target)
-        if args.only and not args.page:
+        few = args.only and not args.keep
+        target = args.page or (Path(place) / "page.md" if few else PAGE)
+        limit = args.limit or (300 if args.quick else 7200)
+        run_all(chosen, quick=args.quick, limit=limit, target=target, keep=args.keep)
+        if few and not args.page:
             print(target.read_text())
     return 0
 

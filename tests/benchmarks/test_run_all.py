@@ -11,6 +11,7 @@ import pytest
 from support import REPOSITORY
 
 sys.path.append(str(REPOSITORY / "benchmarks"))
+import _page
 import run_all
 
 
@@ -26,8 +27,8 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def written(folder, *chosen, quick=False, limit=60):
-    outcomes = run_all.run_all(chosen, quick=quick, limit=limit, target=folder / "docs" / "page.md")
+def written(folder, *chosen, quick=False, limit=60, keep=None):
+    outcomes = run_all.run_all(chosen, quick=quick, limit=limit, target=folder / "docs" / "page.md", keep=keep)
     return (folder / "docs" / "page.md").read_text(), outcomes
 
 
@@ -81,10 +82,36 @@ def test_quick_says_so(folder):
     assert "not to be quoted" not in written(folder, one)[0]
 
 
+def test_the_page_can_be_measured_in_parts(folder, monkeypatch):
+    first, second = (stand_in(folder, name, PRINTS) for name in ("first", "second"))
+    monkeypatch.setattr(run_all, "benchmarks", lambda: (first, second))
+    written(folder, second, keep=folder / "kept")
+    text, outcomes = written(folder, first, keep=folder / "kept")
+    assert [one.name for one in outcomes] == ["first"]
+    assert text.index("## Title of first") < text.index("## Title of second")
+    assert "Title of second" not in written(folder, first)[0]  # nothing was asked to be kept
+
+
+@pytest.mark.parametrize("change", ["command", "machine", "broken", "missing"])
+def test_what_was_kept_of_another_command_or_machine_is_not_shown(folder, monkeypatch, change):
+    first, second = stand_in(folder, "first", PRINTS), stand_in(folder, "second", PRINTS, quick=("--small",))
+    monkeypatch.setattr(run_all, "benchmarks", lambda: (first, second))
+    written(folder, second, keep=folder / "kept")
+    if change == "machine":
+        monkeypatch.setattr(run_all, "this_machine", lambda: "another")
+        monkeypatch.setattr(_page, "this_machine", lambda: "another")
+    elif change == "broken":
+        (folder / "kept" / "second.json").write_text("{")
+    elif change == "missing":
+        (folder / "kept" / "second.json").unlink()
+    text, _ = written(folder, first, quick=change == "command", keep=folder / "kept")
+    assert "Title of second" not in text
+
+
 def test_the_page_names_machine_and_gpu(folder, monkeypatch):
-    monkeypatch.setattr(run_all.machine, "gpus", lambda: ())
+    monkeypatch.setattr(_page.machine, "gpus", lambda: ())
     text, _ = written(folder, stand_in(folder, "prints", PRINTS))
-    assert str(run_all.machine.cpu()) in text
+    assert str(_page.machine.cpu()) in text
     assert "Nothing on this page was measured on a GPU" in text
 
 
