@@ -19,7 +19,7 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 
 CONSTRAINTS = ("-c", "constraints.txt")
-TEST_EXTRAS = "cpu,openvino,tensorrt-rtx,export,xarray,bench,test"
+TEST_EXTRAS = "cpu,openvino,tensorrt-rtx,export,xarray,test"
 
 
 @nox.session

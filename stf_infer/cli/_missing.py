@@ -23,8 +23,6 @@ _EXTRAS = {
     "xarray": "xarray",
     "rioxarray": "xarray",
     "h5netcdf": "xarray",
-    "matplotlib": "bench",
-    "psutil": "bench",
 }
 
 

@@ -74,7 +74,7 @@ def test_engines_are_shown_to_a_person(monkeypatch):
 @pytest.mark.parametrize("json_flag", [[], ["--json"]])
 @pytest.mark.parametrize(
     ("package", "extra"),
-    [("torch", "export"), ("stf_export", "export"), ("onnxruntime.capi", "cpu"), ("matplotlib", "bench")],
+    [("torch", "export"), ("stf_export", "export"), ("onnxruntime.capi", "cpu"), ("xarray", "xarray")],
 )
 def test_a_verb_whose_package_is_missing_names_the_extra(monkeypatch, package, extra, json_flag):
     def absent(home: str, anchor: str) -> Any:
