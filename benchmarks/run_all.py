@@ -76,7 +76,7 @@ def benchmarks() -> tuple[Benchmark, ...]:
     ort = ("--engine", "onnxruntime-cpu")
     return (
         Benchmark("core", "Core operations beside memcpy", ("core_speed.py",), ("--no-results",),
-                  ("--no-results", "--rounds", "9")),
+                  ("--no-results", "--rounds", "9", "--no-counts")),
         Benchmark("starfm", "STARFM's kernel beside NumPy", ("starfm_speed.py",), (),
                   ("--sides", "250", "500"), "--out"),
         Benchmark("metrics", "All metrics in one pass beside other libraries", ("metrics_speed.py",), ("--no-results",),
