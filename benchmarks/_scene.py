@@ -41,6 +41,15 @@ def write_big_scene(
     }
 
 
+def kept_scene(folder: Path, side: int, compress: str) -> dict[str, Path]:
+    """The scene of that size, written where it is not there yet."""
+    place = folder / f"scene-{side}-{compress}"
+    roles = {role: place / f"{role}.tif" for role in ("fine_t1", "coarse_t1", "coarse_t2")}
+    if all(path.is_file() for path in roles.values()):
+        return roles
+    return write_big_scene(place, side, compress=None if compress == "none" else compress)
+
+
 def write_mirrored(folder: Path, side: int, sources: list[Path]) -> dict[str, Path]:
     """A square scene of real pixels: each source is one band, mirrored to ``side``; coarse rasters by averaging.
 

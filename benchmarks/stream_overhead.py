@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from _edcstfn import BUDGET, edcstfn_bundle, with_engine
 from _results import write_results
-from _scene import RATIO, write_big_scene
+from _scene import RATIO, kept_scene
 
 import stf_infer
 from stf_infer.engines import machine
@@ -48,15 +48,6 @@ def engine_seconds(model: stf_infer.Model, tiles: int, batch: int) -> float:
     for _ in range(calls):
         model.engine.infer(inputs)
     return (time.perf_counter() - began) / (calls * batch)
-
-
-def kept_scene(folder: Path, side: int, compress: str) -> dict[str, Path]:
-    """The scene of that size, written where it is not there yet."""
-    place = folder / f"scene-{side}-{compress}"
-    roles = {role: place / f"{role}.tif" for role in ("fine_t1", "coarse_t1", "coarse_t2")}
-    if all(path.is_file() for path in roles.values()):
-        return roles
-    return write_big_scene(place, side, compress=None if compress == "none" else compress)
 
 
 def measure(model: stf_infer.Model, folder: Path, args: argparse.Namespace, tiles: int) -> list[dict[str, Any]]:

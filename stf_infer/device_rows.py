@@ -51,6 +51,8 @@ class DeviceRows(OpenRows):
         most: Rows that are open at once at most.
     """
 
+    at_once = 1 << 30  # all of them: memory is there for as many rows as can be open
+
     def __init__(self, result: Result, seam: SeamMeter, session: DeviceSession, kernels: Any, most: int) -> None:
         super().__init__(result, seam)
         self._session, self._kernels = session, kernels
@@ -61,7 +63,6 @@ class DeviceRows(OpenRows):
             for axis in (plan.y, plan.x)
         ]
         self._buffers = [session.array((bands, most, width)) for _ in range(2)]
-        self._base = 0  # scene row that the sums begin at
         self._sums = self._buffers[0].shaped(bands, 0, width)
         self._conversion = storage.conversion(result.output.values)
         self._factors = [

@@ -12,6 +12,7 @@ from .engines.base import Engine
 from .engines.machine import peak_memory
 from .grid import Window
 from .layout import BLOCK
+from .open_rows import OpenRows
 from .scene import Scene
 
 # Batches that can be alive at once: two queued, one in each of the three stages.
@@ -107,7 +108,8 @@ def _buffers(scene: Scene, tile_batch: int, cache: int, samples: int) -> int:
     bands = len(spec.output.bands)
     tensors = sum(int(np.prod(spec.tensor_shape(i))) for i in spec.inputs) + int(np.prod(spec.output_shape))
     batches = _BATCHES_ALIVE * tile_batch * tensors * 4
-    open_rows = 3 * samples * bands * rows * width * 4
+    # Rows of sums, those that are kept when others come, and a few rows that are being finished.
+    open_rows = samples * bands * (2 * rows + 3 * OpenRows.at_once) * width * 4
     stored = bands if samples == 1 else 2 * bands
     block_row = 2 * stored * BLOCK * width * 4
     raw = sum(len(r.bands) for r in spec.rasters) * width * scene.shape.height * 2

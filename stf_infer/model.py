@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from .samples.model import SampleModel
     from .spec import ModelSpec
 
-# GDAL's block cache, in MB: fixed, so that memory does not grow with the machine or the scene.
-_GDAL_CACHE = 192
+# GDAL's block cache, in MB: fixed, so that memory does not grow with the machine or the scene. Blocks are read once and
+# written once, so it is no cache but the place where they are cut up and put together.
+_GDAL_CACHE = 64
 
 
 def open(

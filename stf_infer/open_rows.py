@@ -62,7 +62,12 @@ class OpenRows:
     Args:
         result: What they are for.
         seam: Told of the finished rows.
+
+    Attributes:
+        at_once: Rows that should be finished in one call, so that little memory beside the sums is needed.
     """
+
+    at_once = 64
 
     def __init__(self, result: Result, seam: SeamMeter) -> None:
         self._result, self._seam = result, seam
@@ -71,6 +76,12 @@ class OpenRows:
         self._sums: Any = np.zeros((result.storage.samples * self._bands, 0, width), np.float32)
         self._valid: np.ndarray = np.zeros((0, width), np.uint8)
         self._first: int | None = None
+        self._base = 0  # scene row that the sums begin at: finished rows go when others come
+
+    @property
+    def first(self) -> int:
+        """The first row that is not finished."""
+        return self._first or 0
 
     @property
     def stop(self) -> int:
@@ -88,12 +99,15 @@ class OpenRows:
 
     def _hold(self, new: int) -> None:
         """Hold so many more rows of sums, all of them 0, behind those that are held."""
-        zeros = np.zeros((len(self._sums), new, self._valid.shape[1]), np.float32)
-        self._sums = np.concatenate([self._sums, zeros], axis=1)
+        assert self._first is not None
+        kept = self.stop - new - self._first
+        # Memory of zeros is taken from the system when it is written to.
+        sums = np.zeros((len(self._sums), kept + new, self._valid.shape[1]), np.float32)
+        sums[:, :kept] = self._sums[:, self._sums.shape[1] - kept :]
+        self._sums, self._base = sums, self._first
 
     def add(self, tile: Tile, values: Any, sample: int = 0) -> None:
         """Add a tile's output (C, h, w) to the sums of a sample with the weights of the plan."""
-        assert self._first is not None
         channel = sample * self._bands
         _core.blend(
             np.ascontiguousarray(values, np.float32),
@@ -102,19 +116,23 @@ class OpenRows:
             self._plan.y.weights(tile.iy),
             self._plan.x.weights(tile.ix),
             self._sums[channel : channel + len(values)],
-            self._first,
+            self._base,
         )
 
     def finish(self, stop: int) -> list[FinishedRows]:
         """Let go of the rows above ``stop``; gives what can be written now of the area, finalised."""
-        sums, valid, first = self._take(stop)
-        area, storage = self._result.area, self._result.storage
-        begin, end = max(area.y0, first), min(area.y1, first + len(valid))
+        assert self._first is not None
+        area, storage, first = self._result.area, self._result.storage, self._first
+        count = min(max(stop - first, 0), len(self._valid))
+        held, self._valid = self._valid[:count], self._valid[count:]
+        self._first = first + count
+        begin, end = max(area.y0, first), min(area.y1, first + count)
         if end <= begin:
             return []
         # Outside of the area lie tiles that were not run.
-        wanted = slice(begin - first, end - first), slice(area.x0, area.x1)
-        sums, valid = np.ascontiguousarray(sums[(slice(None), *wanted)]), np.ascontiguousarray(valid[wanted])
+        columns = slice(area.x0, area.x1)
+        sums = np.ascontiguousarray(self._sums[:, begin - self._base : end - self._base, columns])
+        valid = np.ascontiguousarray(held[begin - first : end - first, columns])
         samples = sums.reshape(storage.samples, -1, *sums.shape[1:])
         self._seam.feed(sums if len(samples) == 1 else samples.mean(axis=0), valid, begin, area.x0)
         stored, not_finite = storage.finalise(sums, valid, self._result.output)
@@ -123,12 +141,3 @@ class OpenRows:
     def rest(self) -> list[FinishedRows]:
         """Finished rows that have not been handed out."""
         return []
-
-    def _take(self, stop: int) -> tuple[np.ndarray, np.ndarray, int]:
-        """Sums, valid and first row of the rows above ``stop``, which are then no longer held."""
-        assert self._first is not None
-        first, count = self._first, max(stop - self._first, 0)
-        sums, valid = np.ascontiguousarray(self._sums[:, :count]), self._valid[:count]
-        self._sums, self._valid = np.ascontiguousarray(self._sums[:, count:]), self._valid[count:]
-        self._first = first + count
-        return sums, valid, first

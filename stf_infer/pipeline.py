@@ -349,10 +349,11 @@ class Pipeline:
 
     def _finish_rows(self, stop: int) -> None:
         """Finalise and write the rows above ``stop``, and let go of them."""
-        with self.profile.at_work("finalise") as span:
-            finished = self._rows.finish(stop)
-            span.bytes = sum(rows.stored.nbytes for rows in finished)
-        self._write(finished)
+        while self._rows.first < stop:
+            with self.profile.at_work("finalise") as span:
+                finished = self._rows.finish(min(self._rows.first + self._rows.at_once, stop))
+                span.bytes = sum(rows.stored.nbytes for rows in finished)
+            self._write(finished)
 
     def _write(self, finished: list[FinishedRows]) -> None:
         for rows in finished:
