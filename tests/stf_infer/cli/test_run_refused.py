@@ -130,6 +130,11 @@ def test_an_unknown_engine(refused):
     assert data["allowed"].startswith("onnxruntime-cpu, onnxruntime-cuda")
 
 
+def test_tiles_on_a_device_of_an_engine_without_one(refused):
+    says = "Tiles cannot stay on the device. Got: the engine onnxruntime-cpu takes tiles from the host's memory"
+    refused("--engine", "onnxruntime-cpu", "--tiles-on", "device", error="UsageError", says=says)
+
+
 def test_an_engine_that_is_not_installed(refused, monkeypatch):
     from stf_infer.engines.openvino import OpenVinoTarget
 
@@ -200,7 +205,8 @@ def test_a_scale_that_cannot_be_used(refused):
 
 
 @pytest.mark.parametrize(
-    "option", [["--dtype", "int8"], ["--format", "png"], ["--compress", "jpeg"], ["--tile-batch", "x"]]
+    "option",
+    [["--dtype", "int8"], ["--format", "png"], ["--compress", "jpeg"], ["--tile-batch", "x"], ["--tiles-on", "gpu"]],
 )
 def test_a_choice_that_does_not_exist(run, out, option):
     result = run("--json", *option)

@@ -122,6 +122,7 @@ def test_a_dry_run_writes_nothing(bundle, files, out):
         (["--format", "cog"], {}, "UsageError", "--format has no meaning"),
         (["--no-overviews"], {}, "UsageError", "--no-overviews has no meaning"),
         (["--any-ratio"], {}, "UsageError", "--any-ratio has no meaning"),
+        (["--tiles-on", "host"], {}, "UsageError", "--tiles-on has no meaning"),
         (["--dims", "history=run,,station"], {}, "UsageError", "--dims cannot be read"),
         (["--dims", "past=run,time,station"], {}, "UsageError", "--dims speaks of an input that is not given"),
         (["--dims", "history=run,hour,station", "--dims", "slot=run"], {}, "DimError", "history has no dim time"),
