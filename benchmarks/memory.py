@@ -65,20 +65,20 @@ def resident_memory() -> int:
     return int(next(line for line in status if line.startswith("VmRSS")).split()[1])
 
 
-def run_scene(
-    bundle: Path, rasters: dict[str, Path], out: Path, engine: str | None, compress: str, copy: bool
-) -> dict[str, float]:
+def run_scene(bundle: Path, rasters: dict[str, Path], out: Path, args: argparse.Namespace) -> dict[str, float]:
     """Run the command line on a scene; what it says, and its peak resident memory."""
-    if copy:
+    if args.copy:
         named = [f"{role}={path}" for role, path in rasters.items()]
-        command = [sys.executable, __file__, "--child", str(bundle), str(out), compress, *named]
+        command = [sys.executable, __file__, "--child", str(bundle), str(out), args.compress, *named]
     else:
         command = [str(Path(sys.executable).with_name("stf-infer")), "run", str(bundle), "-o", str(out), "--json"]
-        command += ["--compress", compress]
+        command += ["--compress", args.compress]
         for role, path in rasters.items():
             command += [f"--{role.replace('_', '-')}", str(path)]
-        if engine:
-            command += ["--engine", engine]
+        if args.engine:
+            command += ["--engine", args.engine]
+        if args.precision:
+            command += ["--precision", args.precision]
     began = time.perf_counter()
     said, peak = watched(command)
     figures = json.loads(said)
@@ -87,7 +87,7 @@ def run_scene(
         "mpx_per_s": figures["mpx_per_s"],
         "engine_s": figures["engine_seconds"],
         "peak_rss_mb": peak / 1024,
-        **({"before_reading_mb": figures["before"] / 1024} if copy else {}),
+        **({"before_reading_mb": figures["before"] / 1024} if args.copy else {}),
     }
 
 
@@ -124,6 +124,7 @@ def main() -> None:
     parser.add_argument("--engine", default=None)
     parser.add_argument("--coarse-grid", default="native", choices=("native", "fine"))
     parser.add_argument("--fine", type=Path, nargs="+", help="real single-band rasters, one a band")
+    parser.add_argument("--precision", choices=("bf16", "int8"), help="of an engine for OpenVINO, built before")
     parser.add_argument("--copy", action="store_true", help="a copy of fine_t1 in place of the network")
     parser.add_argument("--compress", default="zstd", choices=("none", "zstd", "deflate", "lzw"))
     parser.add_argument("--folder", type=Path, help="keep bundles and scenes here")
@@ -133,19 +134,21 @@ def main() -> None:
     if args.child:
         copy_scene(args.child)
         return
-    from _edcstfn import edcstfn_bundle  # torch, which a child process shall not hold
+    from _edcstfn import edcstfn_bundle, with_engine  # torch, which a child process shall not hold
 
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = args.folder or Path(name)
         bundle = edcstfn_bundle(folder, args.tile, args.coarse_grid)
+        if args.precision:
+            bundle = with_engine(bundle, args.precision)
         for side in args.sides:
             if args.fine:
                 rasters = write_mirrored(folder / str(side), side, args.fine)
             else:
                 rasters = kept_scene(folder, side, "none")
             out = folder / "out.tif"
-            rows.append({"side": side, **run_scene(bundle.path, rasters, out, args.engine, args.compress, args.copy)})
+            rows.append({"side": side, **run_scene(bundle.path, rasters, out, args)})
             out.unlink()
             print(json.dumps(rows[-1]), file=sys.stderr)
     ratio = rows[-1]["peak_rss_mb"] / rows[0]["peak_rss_mb"]

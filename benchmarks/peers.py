@@ -9,7 +9,12 @@ Three 4-band int16 rasters on one grid, uncompressed, through EDCSTFN, into an i
     loop-openvino      the same with OpenVINO at its own defaults (bf16 where the processor has it)
     monai              SlidingWindowInferer on the torch network, whole rasters in memory (`pip install monai`)
     stf-fp32           stf-infer on ONNX Runtime in fp32
-    stf                stf-infer with what it picks of fp32 and a bf16 engine for OpenVINO, built before
+    terratorch         its tiled_inference on the torch network, whole rasters in memory (see below)
+    stf                stf-infer with what it picks of fp32 and engines for OpenVINO in bf16 and int8 within the
+                       budget, built before
+
+terratorch imports torchvision and 20 other packages that its tiler does not use. Where `pip install --no-deps
+terratorch` has put its files, the file of the tiler is loaded on its own.
 
 The loops take the plain torch export of the network. All run in turns, so that other work on the machine meets all of
 them. Printed are medians of wall time (from the start of reading to the finished file, engine open), peak resident
@@ -19,13 +24,16 @@ memory of the process, the difference to the fp32 result, and stf's ratio to eac
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import statistics
 import sys
 import tempfile
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -34,7 +42,7 @@ from memory import watched
 from rasterio.windows import Window
 
 ROLES = ("coarse_t1", "fine_t1", "coarse_t2")
-PEERS = ("loop-onnxruntime", "loop-openvino", "monai", "stf-fp32", "stf")
+PEERS = ("loop-onnxruntime", "loop-openvino", "monai", "terratorch", "stf-fp32", "stf")
 
 
 def main() -> None:
@@ -85,9 +93,9 @@ def compare(folder: Path, args: argparse.Namespace) -> dict[str, object]:
 
 
 def prepare(folder: Path, side: int, tile: int) -> None:
-    """Rasters on one grid, a bundle with a bf16 engine, and the plain torch export."""
+    """Rasters on one grid, a bundle with engines of less than fp32, and the plain torch export."""
     import torch
-    from _edcstfn import BUDGET, edcstfn_bundle
+    from _edcstfn import edcstfn_bundle, with_engine
 
     import stf_infer
     from stf_export.networks import create
@@ -108,10 +116,11 @@ def prepare(folder: Path, side: int, tile: int) -> None:
         output_names=["fine_t2"],
         verbose=False,
     )
-    try:
-        stf_infer.build(bundle.path, "openvino-cpu", precision="bf16", budget=BUDGET)
-    except StfError as error:
-        print(f"no bf16 engine: {error}", file=sys.stderr)
+    for precision in ("bf16", "int8"):
+        try:
+            bundle = with_engine(bundle, precision)
+        except StfError as error:
+            print(f"no {precision} engine: {error}", file=sys.stderr)
     (folder / "facts.json").write_text(json.dumps({"bundle": str(bundle.path), "halo": bundle.spec.tile.halo}))
     with stf_infer.open(bundle.path) as model:  # measured once, before anything is timed
         print(f"stf takes {model.engine.describe()['engine']}: {model.engine.choice}", file=sys.stderr)
@@ -143,8 +152,9 @@ def run(name: str, folder: Path, tile: int) -> float:
     out = folder / f"{name}.tif"
     if name.startswith("stf"):
         return stf(facts["bundle"], rasters, out, None if name == "stf" else "onnxruntime-cpu")
-    if name == "monai":
-        return monai(folder / "edcstfn.pth", rasters, out, tile, facts["halo"])
+    if name in ("monai", "terratorch"):
+        tiler = monai_tiler if name == "monai" else terratorch_tiler
+        return torch_network(tiler(tile, facts["halo"]), folder / "edcstfn.pth", rasters, out, tile)
     infer = onnxruntime_network if name == "loop-onnxruntime" else openvino_network
     return loop(infer(folder / "plain.onnx"), rasters, out, tile, facts["halo"])
 
@@ -206,15 +216,41 @@ def cores_of(height: int, width: int, tile: int, halo: int) -> Iterator[tuple[tu
     return ((y, x) for y in axes[0] for x in axes[1])
 
 
-def monai(weights: Path, rasters: dict[str, Path], out: Path, tile: int, halo: int) -> float:
-    import torch
+# A network of all bands at once, and the whole image: how a tiler is called.
+Tiler = Callable[[Callable[[Any], Any], Any], Any]
+
+
+def monai_tiler(tile: int, halo: int) -> Tiler:
     from monai.inferers import SlidingWindowInferer
+
+    inferer = SlidingWindowInferer(roi_size=(tile, tile), sw_batch_size=1, overlap=2 * halo / tile)
+    return lambda network, image: inferer(image, network)
+
+
+def terratorch_tiler(tile: int, halo: int) -> Tiler:
+    """Its function, with a stand-in for what it imports and does not call."""
+    place = next(Path(folder) / "terratorch" for folder in sys.path if (Path(folder) / "terratorch").is_dir())
+    stand_in = types.ModuleType("terratorch.models.utils")
+    stand_in.pad_images = None  # type: ignore[attr-defined]
+    sys.modules |= {name: types.ModuleType(name) for name in ("terratorch", "terratorch.models")}
+    sys.modules[stand_in.__name__] = stand_in
+    spec = importlib.util.spec_from_file_location("terratorch_tiler", place / "tasks" / "tiled_inference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    given = {"crop": tile, "stride": tile - 2 * halo, "delta": halo, "batch_size": 1, "blend_overlaps": False}
+    return lambda network, image: module.tiled_inference(network, image, **given)
+
+
+def torch_network(tiler: Tiler, weights: Path, rasters: dict[str, Path], out: Path, tile: int) -> float:
+    import torch
 
     from stf_export.networks import create
 
     network = create("edcstfn", bands=4, coarse_grid="fine").eval()
     network.load_state_dict(torch.load(weights, weights_only=True))
-    inferer = SlidingWindowInferer(roi_size=(tile, tile), sw_batch_size=1, overlap=2 * halo / tile)
     with torch.inference_mode():
         network(*torch.zeros(3, 1, 4, tile, tile))
         began = time.perf_counter()
@@ -223,7 +259,7 @@ def monai(weights: Path, rasters: dict[str, Path], out: Path, tile: int, halo: i
             with rasterio.open(rasters[role]) as source:
                 images.append(torch.from_numpy(source.read().astype(np.float32) * 1e-4))
                 profile = source.profile
-        predicted = inferer(torch.cat(images)[None], lambda x: network(x[:, :4], x[:, 4:8], x[:, 8:]))
+        predicted = tiler(lambda x: network(x[:, :4], x[:, 4:8], x[:, 8:]), torch.cat(images)[None])
         stored = np.round(predicted[0].numpy() * 10000).astype(np.int16)
         with rasterio.open(out, "w", **profile) as target:
             target.write(stored)

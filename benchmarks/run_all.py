@@ -64,9 +64,10 @@ def _no_nvcc() -> str:
 
 
 def _peers() -> tuple[str, ...]:
-    """MONAI takes part where it is installed."""
-    names = ("loop-onnxruntime", "loop-openvino", "monai", "stf-fp32", "stf")
-    return ("--only", *(name for name in names if name != "monai" or importlib.util.find_spec("monai")))
+    """MONAI and terratorch take part where they are installed."""
+    names = ("loop-onnxruntime", "loop-openvino", "monai", "terratorch", "stf-fp32", "stf")
+    others = ("monai", "terratorch")
+    return ("--only", *(name for name in names if name not in others or importlib.util.find_spec(name)))
 
 
 def benchmarks() -> tuple[Benchmark, ...]:
