@@ -28,8 +28,9 @@ __global__ void __launch_bounds__(threads) fill_closeness(Index radius, float* t
 }
 
 // A thread goes over the window of its pixel. Threads of a warp lie along a row: what one of them reads next, its
-// neighbour has just read, and the nearest cache holds it.
-__global__ void __launch_bounds__(block_columns* block_rows)
+// neighbour has just read, and the nearest cache holds it. Four blocks are wanted on a multiprocessor: for more,
+// compilers may spill.
+__global__ void __launch_bounds__(block_columns* block_rows, 4)
     predict_pixels(StarfmImages images, StarfmWindow window, float* out) {
     const Place at = place_here();
     if (at.row >= images.rows || at.column >= images.columns) return;
