@@ -99,18 +99,12 @@ class DeviceRows(OpenRows):
         session.launch(self._kernels.blend, values, *place, self._sums, self._base, stream=session.work)
 
     def finish(self, stop: int) -> list[FinishedRows]:
-        assert self._first is not None
-        area, first = self._result.area, self._first
-        count = min(max(stop - first, 0), len(self._valid))
-        valid, self._valid = self._valid[:count], self._valid[count:]
-        self._first = first + count
-        begin, end = max(area.y0, first), min(area.y1, first + count)
-        if end <= begin:
+        begin, valid = self._let_go(stop)
+        if not len(valid):
             return []
         # A landing is used again when its rows have been handed out and written.
         self._landings.reverse()
-        wanted = np.ascontiguousarray(valid[begin - first : end - first, area.x0 : area.x1])
-        started = self._send_down(self._landings[0], begin, wanted)
+        started = self._send_down(self._landings[0], begin, valid)
         finished = self.rest()
         self._on_the_way = started
         return finished

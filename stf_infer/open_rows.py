@@ -121,22 +121,31 @@ class OpenRows:
 
     def finish(self, stop: int) -> list[FinishedRows]:
         """Let go of the rows above ``stop``; gives what can be written now of the area, finalised."""
-        assert self._first is not None
-        area, storage, first = self._result.area, self._result.storage, self._first
-        count = min(max(stop - first, 0), len(self._valid))
-        held, self._valid = self._valid[:count], self._valid[count:]
-        self._first = first + count
-        begin, end = max(area.y0, first), min(area.y1, first + count)
-        if end <= begin:
+        begin, valid = self._let_go(stop)
+        if not len(valid):
             return []
-        # Outside of the area lie tiles that were not run.
-        columns = slice(area.x0, area.x1)
-        sums = np.ascontiguousarray(self._sums[:, begin - self._base : end - self._base, columns])
-        valid = np.ascontiguousarray(held[begin - first : end - first, columns])
+        area, storage = self._result.area, self._result.storage
+        rows = slice(begin - self._base, begin - self._base + len(valid))
+        sums = np.ascontiguousarray(self._sums[:, rows, area.x0 : area.x1])
         samples = sums.reshape(storage.samples, -1, *sums.shape[1:])
         self._seam.feed(sums if len(samples) == 1 else samples.mean(axis=0), valid, begin, area.x0)
         stored, not_finite = storage.finalise(sums, valid, self._result.output)
         return [FinishedRows(begin, stored, int(np.count_nonzero(valid)), not_finite)]
+
+    def _let_go(self, stop: int) -> tuple[int, np.ndarray]:
+        """Hold the rows above ``stop`` no longer.
+
+        Outside of the area lie tiles that were not run.
+
+        Returns:
+            The first scene row of them that lies in the area, and the valid pixels there, (rows, W).
+        """
+        area, first = self._result.area, self.first
+        held, self._valid = np.split(self._valid, [max(stop - first, 0)])
+        self._first = first + len(held)
+        begin = max(area.y0, first)
+        valid = held[begin - first : max(area.y1 - first, 0), area.x0 : area.x1]
+        return begin, np.ascontiguousarray(valid)
 
     def rest(self) -> list[FinishedRows]:
         """Finished rows that have not been handed out."""
