@@ -102,8 +102,8 @@ def _buffers(scene: Scene, tile_batch: int, cache: int, samples: int) -> int:
     for reader in scene.readers.values():
         layer = reader.layer
         divisor = spec.ratio if layer.spec.read_grid == "coarse" else 1
-        # Whole rows of the file's blocks are held; the rows that are kept are copied while a strip moves on.
-        held = rows // divisor + layer.surplus_rows + layer.surplus_rows
+        # Whole rows of the file's blocks are held.
+        held = rows // divisor + layer.surplus_rows
         strips += held * (width // divisor) * (len(layer.spec.bands) * layer.dtype.itemsize + 1)
     bands = len(spec.output.bands)
     tensors = sum(int(np.prod(spec.tensor_shape(i))) for i in spec.inputs) + int(np.prod(spec.output_shape))

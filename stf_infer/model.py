@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 # GDAL's block cache, in MB: fixed, so that memory does not grow with the machine or the scene. Blocks are read once and
 # written once, so it is no cache but the place where they are cut up and put together.
-_GDAL_CACHE = 64
+_GDAL_CACHE = 32
 
 
 def open(

@@ -22,6 +22,7 @@ class Strip:
         self.layer = layer
         self.first = 0
         self.pixels: Any = np.empty((len(layer.fallback), 0, layer.grid.shape.width), layer.dtype)
+        self._memory = np.empty(0, layer.dtype)
         self.valid: np.ndarray = np.empty((0, layer.grid.shape.width), np.uint8)
 
     def move_to(self, first: int, stop: int) -> int:
@@ -45,9 +46,15 @@ class Strip:
 
     def _make_room(self, kept: int, rows: int) -> np.ndarray:
         """Hold so many rows, the first ``kept`` of them those held last; gives where the others are to be read to."""
-        pixels = np.empty((len(self.layer.fallback), rows, self.layer.grid.shape.width), self.layer.dtype)
-        pixels[:, :kept] = self.pixels[:, self.pixels.shape[1] - kept :]
-        # The rows that were held are let go before others are read.
+        bands, held, width = self.pixels.shape
+        size = bands * rows * width
+        # Bands slide to their new places from the first to the last, if none runs over the next one.
+        if size > self._memory.size or (bands - 1) * (rows - held) > held - kept:
+            # What is not written to yet takes no memory.
+            self._memory = np.empty(bands * (rows + self.layer.surplus_rows) * width, self.layer.dtype)
+        pixels = self._memory[:size].reshape(bands, rows, width)
+        for to, band in zip(pixels, self.pixels, strict=True):
+            to[:kept] = band[held - kept :]
         self.pixels = pixels
         return pixels[:, kept:]
 
