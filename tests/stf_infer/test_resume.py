@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def fuse(path: Path, rasters: dict[str, Any], *, stop_at: int | None = None, **o
     def function(**inputs: np.ndarray) -> np.ndarray:
         calls.append(1)
         if len(calls) == stop_at:
+            time.sleep(0.05)  # the writer comes along
             raise EngineError("interrupted")
         return add_coarse_change(**inputs)
 
