@@ -344,11 +344,12 @@ class Pipeline:
                     span.bytes = item.output.nbytes
                 self.tiles.recycle(item.output)
         if last is not None:
-            self._finish_rows(min(self.plan.final_rows(last), self._rows.stop))
+            self._finish_rows(self.plan.final_rows(last))
         self._write(self._rows.rest())
 
     def _finish_rows(self, stop: int) -> None:
         """Finalise and write the rows above ``stop``, and let go of them."""
+        stop = min(stop, self._rows.stop)
         while self._rows.first < stop:
             with self.profile.at_work("finalise") as span:
                 finished = self._rows.finish(min(self._rows.first + self._rows.at_once, stop))
