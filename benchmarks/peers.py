@@ -14,7 +14,7 @@ Three 4-band int16 rasters on one grid, uncompressed, through EDCSTFN, into an i
                        budget, built before
 
 terratorch imports torchvision and 20 other packages that its tiler does not use. Where `pip install --no-deps
-terratorch` has put its files, the file of the tiler is loaded on its own.
+terratorch tqdm` has put its files, the file of the tiler is loaded on its own.
 
 The loops take the plain torch export of the network. All run in turns, so that other work on the machine meets all of
 them. Printed are medians of wall time (from the start of reading to the finished file, engine open), peak resident
