@@ -45,15 +45,18 @@ def rasters(tmp_path) -> dict[str, Path]:
     }
 
 
-def fuse(path: Path, rasters: dict[str, Any], *, stop_at: int | None = None, **options: Any) -> Any:
-    """A run of ``add_coarse_change`` that fails at its nth tile; the result and how many tiles were run."""
+def fuse(path: Path, rasters: dict[str, Any], *, stop_at: int | None = None, noted: int = 0, **options: Any) -> Any:
+    """A run of ``add_coarse_change`` that fails at its nth tile, when so many block rows are noted in its journal.
+
+    Gives the result and how many tiles were run.
+    """
     rule = options.pop("rule", {"halo": 4, "stride": 4})
     calls: list[int] = []
 
     def function(**inputs: np.ndarray) -> np.ndarray:
         calls.append(1)
         if len(calls) == stop_at:
-            time.sleep(0.05)  # the writer comes along
+            wait_for(path.with_name(f".{path.name}.partial.json"), noted)
             raise EngineError("interrupted")
         return add_coarse_change(**inputs)
 
@@ -61,6 +64,16 @@ def fuse(path: Path, rasters: dict[str, Any], *, stop_at: int | None = None, **o
         path, resume=options.pop("resume", True), **options, **rasters
     )
     return result, len(calls)
+
+
+def wait_for(journal: Path, noted: int) -> None:
+    """Until the writer, which is behind the engine, has noted so many block rows."""
+    time.sleep(0.05)
+    give_up = time.monotonic() + 30
+    while noted and time.monotonic() < give_up:
+        if journal.exists() and len(json.loads(journal.read_text())["checksums"]) >= noted:
+            return
+        time.sleep(0.01)
 
 
 def interrupt(path: Path, rasters: dict[str, Any], at: int = LATE, **options: Any) -> None:
@@ -264,7 +277,7 @@ def test_what_is_spoiled_is_not_believed(tmp_path, rasters, spoil):
 def test_rows_before_a_spoiled_block_are_kept(tmp_path, rasters):
     out, straight = tmp_path / "out.tif", tmp_path / "straight.tif"
     _, all_tiles = fuse(straight, rasters, resume=False)
-    interrupt(out, rasters, all_tiles - 2)  # two block rows are noted
+    interrupt(out, rasters, all_tiles - 2, noted=2)
     path = tmp_path / KEPT[0]
     journal = json.loads(path.read_text())
     assert len(journal["checksums"]) == 2
