@@ -70,6 +70,11 @@ def _peers() -> tuple[str, ...]:
     return ("--only", *(name for name in names if name not in others or importlib.util.find_spec(name)))
 
 
+def _made(name: str) -> tuple[str, str]:
+    """Bundles and engines that take long to make are kept for the next time."""
+    return "--folder", f"build/benchmarks/{name}"
+
+
 def benchmarks() -> tuple[Benchmark, ...]:
     """All of them, the short ones first."""
     from stf_infer.demo import bundle_path
@@ -86,10 +91,13 @@ def benchmarks() -> tuple[Benchmark, ...]:
                   ("networks_speed.py",), (), ("--small", "--rounds", "5", "--limit", "60")),
         Benchmark("tiled", "Tiled scenes against the network run at once", ("tiled_equals_untiled.py",), (),
                   ("--tiles", "128", "--height", "197", "--width", "221")),
-        Benchmark("overhead", "A whole scene against the engine's own time", ("stream_overhead.py",), ort,
+        Benchmark("overhead", "A whole scene of int8 against the engine's own time", ("stream_overhead.py",),
+                  ("--side", "10980", "--precision", "int8", "--compress", "none,zstd", "--repeat", "1",
+                   *_made("stream")),
                   (*ort, "--side", "1024", "--tile", "256", "--repeat", "1")),
-        Benchmark("memory", "Peak memory at two scene sizes", ("memory.py",), ort,
-                  (*ort, "--sides", "1024", "2048", "--tile", "256")),
+        Benchmark("memory", "Peak memory at two scene sizes, without a network", ("memory.py",),
+                  ("--sides", "2745", "21960", "--copy", "--compress", "none"),
+                  ("--sides", "1024", "2048", "--copy", "--compress", "none", "--tile", "256")),
         Benchmark("steps", "Diffusion in one graph, in calls of a step, and as the authors run it",
                   ("diffusion_steps.py",), (), ("--width", "16", "--rounds", "3", "--long-rounds", "1"), "stdout"),
         Benchmark("diffusion", "The shipped diffusion network on unseen scenes", ("diffusion_scenes.py",), (),
@@ -99,7 +107,8 @@ def benchmarks() -> tuple[Benchmark, ...]:
         Benchmark("peers", "A scene through loops and tilers that a user would take instead", ("peers.py",), _peers(),
                   (*_peers(), "--side", "1024", "--tile", "256", "--rounds", "1"), "--out"),
         Benchmark("engines", "The engine that `run` picks beside plain exports", ("engine_speed.py",),
-                  ("--no-results",), ("--no-results", "--network", "edcstfn", "--rounds", "5")),
+                  ("--no-results", "--rounds", "7", *_made("speed")),
+                  ("--no-results", "--network", "edcstfn", "--rounds", "5")),
         Benchmark("bench", "The demo bundle on every engine", ("-m", "stf_infer.bench"), ("--out", "build/bench"),
                   ("--out", "build/bench"), ""),
         Benchmark("kernels", "Registers and spills of the CUDA kernels", ("kernel_resources.py",), (), (), "",
