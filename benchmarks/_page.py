@@ -83,7 +83,7 @@ def page(outcomes: Sequence[Outcome], quick: bool) -> str:
     ]
     for one in outcomes:
         state = _cell(f"**not measured**: {one.reason}") if one.reason else "measured"
-        when = f"{one.began} | {one.load:.1f} | {one.seconds:.0f} s"
+        when = f"{one.began} | {one.load:.1f} | {one.seconds:.0f} s" if one.began else "| |"
         lines.append(f"| {one.name} | `{one.command}` | {when} | {state} |")
     for one in outcomes:
         if not one.reason:

@@ -88,7 +88,8 @@ def benchmarks() -> tuple[Benchmark, ...]:
         Benchmark("metrics", "All metrics in one pass beside other libraries", ("metrics_speed.py",), ("--no-results",),
                   ("--no-results", "--size", "1500", "--rounds", "2", "--no-counts")),
         Benchmark("networks", "A tile of every network in ONNX Runtime and OpenVINO, fp32, random weights",
-                  ("networks_speed.py",), (), ("--small", "--rounds", "5", "--limit", "60")),
+                  ("networks_speed.py",), ("--rounds", "5", "--limit", "60"),
+                  ("--small", "--rounds", "5", "--limit", "60")),
         Benchmark("tiled", "Tiled scenes against the network run at once", ("tiled_equals_untiled.py",), (),
                   ("--tiles", "128", "--height", "197", "--width", "221")),
         Benchmark("overhead", "A whole scene of int8 against the engine's own time", ("stream_overhead.py",),
@@ -180,6 +181,13 @@ def _figures(one: Benchmark, said: str, out: Path) -> Any:
     return json.loads(said.splitlines()[-1]) if one.json else said.rstrip()
 
 
+def _before(one: Benchmark, quick: bool, keep: Path) -> Outcome:
+    """What an earlier call has kept, or a row that says that there is nothing yet."""
+    command = command_of(one, quick)
+    missing = Outcome(one.name, one.title, command, this_machine(), "", 0.0, reason=one.unable() or "not run yet")
+    return kept(keep, one.name, command) or missing
+
+
 def run_all(
     chosen: Sequence[Benchmark], *, quick: bool, limit: float, target: Path, keep: Path | None = None
 ) -> list[Outcome]:
@@ -193,9 +201,9 @@ def run_all(
         print(f"  {done[one.name].seconds:.0f} s {done[one.name].reason}", file=sys.stderr, flush=True)
         if keep:
             done[one.name].keep(keep)
-        before = {name: kept(keep, name, command_of(other, quick)) if keep else None for name, other in listed.items()}
-        shown = [outcome for name in listed if (outcome := done.get(name) or before[name])]
-        target.write_text(page(shown, quick))
+        left = {name: other for name, other in listed.items() if name not in done}
+        before = {name: _before(other, quick, keep) for name, other in left.items() if keep}
+        target.write_text(page([(done | before)[name] for name in listed if name in done | before], quick))
     return list(done.values())
 
 

@@ -85,8 +85,10 @@ def test_quick_says_so(folder):
 def test_the_page_can_be_measured_in_parts(folder, monkeypatch):
     first, second = (stand_in(folder, name, PRINTS) for name in ("first", "second"))
     monkeypatch.setattr(run_all, "benchmarks", lambda: (first, second))
-    written(folder, second, keep=folder / "kept")
+    text, _ = written(folder, second, keep=folder / "kept")
+    assert "**not measured**: not run yet" in text
     text, outcomes = written(folder, first, keep=folder / "kept")
+    assert "not measured" not in text
     assert [one.name for one in outcomes] == ["first"]
     assert text.index("## Title of first") < text.index("## Title of second")
     assert "Title of second" not in written(folder, first)[0]  # nothing was asked to be kept
@@ -105,7 +107,8 @@ def test_what_was_kept_of_another_command_or_machine_is_not_shown(folder, monkey
     elif change == "missing":
         (folder / "kept" / "second.json").unlink()
     text, _ = written(folder, first, quick=change == "command", keep=folder / "kept")
-    assert "Title of second" not in text
+    assert "## Title of second" not in text
+    assert "**not measured**: not run yet" in text
 
 
 def test_the_page_names_machine_and_gpu(folder, monkeypatch):

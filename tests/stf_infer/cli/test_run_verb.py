@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import signal
@@ -243,7 +244,9 @@ def test_ctrl_c_leaves_nothing(tmp_path, out):
     }
     command = [sys.executable, "-m", "stf_infer", "run", str(bundle), "-o", str(out), "--json", "--threads", "1"]
     command += [str(part) for pair in paths.items() for part in pair]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A shell that starts tests in the background has them ignore the signal, and what they start with them.
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     deadline = time.monotonic() + 60
     while not list(out.parent.iterdir()) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
