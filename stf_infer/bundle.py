@@ -176,6 +176,17 @@ class Bundle:
         """
         return self._golden
 
+    def golden_feed(self, tiles: int) -> dict[str, np.ndarray]:
+        """What an engine is called with: the golden tile or sample, ``tiles`` times, by name of the tensor.
+
+        Raises:
+            AssetError: As :meth:`golden`.
+        """
+        import numpy as np
+
+        inputs, _ = self.golden()
+        return {tensor.name: np.repeat(inputs[tensor.role][None], tiles, axis=0) for tensor in self.spec.tensors}
+
     @cached_property
     def _golden(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
         from zipfile import BadZipFile

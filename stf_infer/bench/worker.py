@@ -138,11 +138,6 @@ class _Measurement:
             engine.sampler = resampled.spaced(engine.sampler, self.planned.steps)
         return engine
 
-    def feed(self, batch: int) -> dict[str, np.ndarray]:
-        """The golden tile, so many times."""
-        inputs, _ = self.bundle.golden()
-        return {t.name: np.repeat(inputs[t.role][None], batch, axis=0) for t in self.bundle.spec.tensors}
-
     def first_call(self, engine: Engine, batch: int) -> float:
         """Seconds of the first call, whose result is held to the golden output.
 
@@ -150,7 +145,7 @@ class _Measurement:
             EngineError: It gives something else.
         """
         self.say("the first call")
-        feed, noise = self.feed(batch), golden.golden_noise(self.bundle.spec, batch)
+        feed, noise = self.bundle.golden_feed(batch), golden.golden_noise(self.bundle.spec, batch)
         began = time.perf_counter()
         result = engine.infer(feed, noise)[self.bundle.spec.output.tensor]
         seconds = time.perf_counter() - began
@@ -173,7 +168,7 @@ class _Measurement:
     ) -> tuple[Latency, Latency | None]:
         """Calls with so many golden tiles."""
         noise = golden.golden_noise(self.bundle.spec, batch)
-        return latency(engine, self.feed(batch), effort, threads=threads, noise=noise)
+        return latency(engine, self.bundle.golden_feed(batch), effort, threads=threads, noise=noise)
 
     def fuse(self, engine: Engine, found: Latency) -> Found:
         """Every scene through this engine."""
@@ -219,7 +214,7 @@ class _Measurement:
             if threads != self.threads:
                 self.say(f"{threads} thread{'s' if threads > 1 else ''}")
                 with self.open(threads) as engine:
-                    engine.trial(self.feed(batch))
+                    engine.trial(self.bundle.golden_feed(batch))
                     found.append(self.latency(engine, batch, threads, self.effort.part(_SWEPT))[0])
         return found
 

@@ -187,9 +187,8 @@ def seconds_a_tile(
 
 def _feed(bundle: Bundle, engine: Engine, tile_batch: int | None) -> tuple[dict[str, np.ndarray], int]:
     """The golden tile as often as a run would give tiles to an engine, and how often that is."""
-    inputs, _ = bundle.golden()
     tiles = tile_batch or engine.preferred_batch
-    return {tensor.name: np.repeat(inputs[tensor.role][None], tiles, axis=0) for tensor in bundle.spec.tensors}, tiles
+    return bundle.golden_feed(tiles), tiles
 
 
 def _check(bundle: Bundle, engine: Engine, result: np.ndarray, allowed: float) -> None:
