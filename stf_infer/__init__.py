@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from .accuracy import cut_tiles
     from .bundle import Bundle
     from .engines import build
+    from .fusion import FusionResult
     from .grid import Shape, TilePlan, Window
     from .model import Model, open
-    from .pipeline import FusionResult
     from .raster import Raster
     from .samples.array import SampleArray
     from .samples.model import SampleModel
@@ -42,7 +42,7 @@ _HOME = {
     "open": "model",
     "Model": "model",
     "Bundle": "bundle",
-    "FusionResult": "pipeline",
+    "FusionResult": "fusion",
     "Raster": "raster",
     "SampleArray": "samples.array",
     "SampleModel": "samples.model",

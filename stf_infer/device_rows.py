@@ -92,7 +92,7 @@ class DeviceRows(OpenRows):
             session.clear(to[kept:], work)
         self._sums, self._base = sums, self._first
 
-    def add(self, tile: Tile, values: DeviceArray, sample: int = 0) -> None:
+    def add(self, tile: Tile, values: DeviceArray, sample: int = 0, skipped: int = 0) -> None:
         along_y, along_x = self._weights
         place = tile.read.y0, tile.read.x0 - self._result.area.x0, along_y[tile.iy], along_x[tile.ix]
         session = self._session

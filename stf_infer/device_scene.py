@@ -30,12 +30,13 @@ class DeviceStrip(Strip):
         session: The run on the device.
         kernels: ``stf_infer._cuda``.
         rows: The most that are held at once.
+        columns: The range of columns that is held.
     """
 
-    def __init__(self, layer: Layer, session: DeviceSession, kernels: Any, rows: int) -> None:
-        super().__init__(layer)
+    def __init__(self, layer: Layer, session: DeviceSession, kernels: Any, rows: int, columns: tuple[int, int]) -> None:
+        super().__init__(layer, columns)
         self._session, self._kernels = session, kernels
-        self._shape = len(layer.spec.bands), rows, layer.grid.shape.width
+        self._shape = len(layer.spec.bands), rows, self.width
         self._buffers = [session.array(self._shape, layer.dtype) for _ in range(2)]
         self._left = [session.event() for _ in range(2)]  # behind the last tile that was cut out of a buffer
         self._staged = session.pinned((int(np.prod(self._shape)),), layer.dtype)
@@ -86,25 +87,34 @@ class DeviceReader(TileReader):
         plan: The tile plan.
         session: The run on the device.
         kernels: ``stf_infer._cuda``.
+        columns: The range of fine columns that tiles are cut from.
     """
 
-    def __init__(self, layer: Layer, spec: ModelSpec, plan: TilePlan, session: DeviceSession, kernels: Any) -> None:
-        super().__init__(layer, spec, plan.scene)
+    def __init__(
+        self,
+        layer: Layer,
+        spec: ModelSpec,
+        plan: TilePlan,
+        session: DeviceSession,
+        kernels: Any,
+        columns: tuple[int, int],
+    ) -> None:
+        super().__init__(layer, spec, plan.scene, columns)
         self._session, self._kernels = session, kernels
         needed = [self.needed((origin, origin + plan.y.size)) for origin in plan.y.origins]
         most = max(layer.whole_blocks(stop) - first for first, stop in needed)
-        self.strip = DeviceStrip(layer, session, kernels, most)
+        held = self.strip.left, self.strip.left + self.strip.width
+        self.strip = DeviceStrip(layer, session, kernels, most, held)
         self._factors = session.constant(self._scale), session.constant(self._offset)
         self._origin = plan[0, 0].read
         if self.input.from_coarse:
-            self._along_y = self._constant_positions(plan.y, layer.grid.shape.height)
-            self._along_x = self._constant_positions(plan.x, layer.grid.shape.width)
+            self._along_y = self._constant_positions(plan.y, layer.grid.shape.height, 0)
+            self._along_x = self._constant_positions(plan.x, layer.grid.shape.width, self.strip.left)
 
-    def _constant_positions(self, axis: TileAxis, coarse: int) -> tuple[DeviceArray, DeviceArray]:
-        """Where all pixels of an axis that tiles read lie between coarse ones."""
-        positions = self.positions(axis.origins[0], axis.origins[-1] + axis.size, axis.length, coarse)
-        first, weight = map(self._session.constant, positions)
-        return first, weight
+    def _constant_positions(self, axis: TileAxis, coarse: int, held: int) -> tuple[DeviceArray, DeviceArray]:
+        """Where all pixels of an axis that tiles read lie between coarse ones, counted from the first that is held."""
+        first, weight = self.positions(axis.origins[0], axis.origins[-1] + axis.size, axis.length, coarse)
+        return self._session.constant(first - held), self._session.constant(weight)
 
     def gather(self, window: Window, out: DeviceArray) -> None:  # type: ignore[override]  # of a device
         strip, session = self.strip, self._session
@@ -116,5 +126,5 @@ class DeviceReader(TileReader):
             session.launch(self._kernels.gather_bilinear, *common, *places, out, stream=session.work)
         else:
             d = self._divisor
-            place = ("mirror", window.y0 // d, window.x0 // d, out, self._unit)
+            place = ("mirror", window.y0 // d, window.x0 // d - strip.left, out, self._unit)
             session.launch(self._kernels.gather, *common, *place, stream=session.work)

@@ -23,7 +23,7 @@ from .errors import UsageError
 from .grid import Tile
 from .noise import TileNoise
 from .open_rows import OpenRows, Result
-from .scene import Scene, TileReader
+from .scene import Scene, TileReader, gather_with
 from .seam import SeamMeter
 from .storage import check_choice
 from .tiles import QUEUED, Tiles
@@ -90,13 +90,13 @@ def _kernels(engine: Engine, samples: int) -> tuple[Any, str]:
 
 
 @contextmanager
-def tiles_of(scene: Scene, engine: Engine, where: Where, tile_batch: int) -> Iterator[Tiles]:
-    """The steps of a run, for as long as it takes."""
+def tiles_of(scene: Scene, engine: Engine, where: Where, tile_batch: int, columns: tuple[int, int]) -> Iterator[Tiles]:
+    """The steps of a run on tiles in a range of fine columns, for as long as it takes."""
     if where.kernels is None:
-        yield Tiles(scene, engine)
+        yield Tiles(scene, engine, columns)
         return
     with engine.device() as session:
-        yield DeviceTiles(scene, engine, session, where.kernels, tile_batch)
+        yield DeviceTiles(scene, engine, session, where.kernels, tile_batch, columns)
 
 
 class DeviceTiles(Tiles):
@@ -112,10 +112,19 @@ class DeviceTiles(Tiles):
         session: The run on its device.
         kernels: ``stf_infer._cuda``.
         tile_batch: Tiles in a batch at most.
+        columns: The range of fine columns that tiles are cut from.
     """
 
-    def __init__(self, scene: Scene, engine: Engine, session: DeviceSession, kernels: Any, tile_batch: int) -> None:
-        super().__init__(scene, engine)
+    def __init__(
+        self,
+        scene: Scene,
+        engine: Engine,
+        session: DeviceSession,
+        kernels: Any,
+        tile_batch: int,
+        columns: tuple[int, int],
+    ) -> None:
+        super().__init__(scene, engine, columns)
         self._session, self._kernels, self._plan = session, kernels, scene.plan()
         self._tile_batch, self._batch = tile_batch, max(tile_batch, engine.fixed_batch or 1)
         self._scalars: dict[str, DeviceArray] = {}
@@ -123,7 +132,7 @@ class DeviceTiles(Tiles):
             tiles = np.broadcast_to(scene.scalars[spec.role], (self._batch, *scene.spec.tensor_shape(spec)))
             self._scalars[spec.tensor] = session.constant(np.ascontiguousarray(tiles, np.float32))
         self._readers = {
-            role: DeviceReader(layer, scene.spec, self._plan, session, kernels)
+            role: DeviceReader(layer, scene.spec, self._plan, session, kernels, columns)
             for role, layer in scene.layers.items()
             if role in scene.spec.roles
         }
@@ -154,12 +163,7 @@ class DeviceTiles(Tiles):
         return self._session.zeros((self._batch, *self.scene.spec.tensor_shape(spec)))
 
     def gather(self, tile: Tile, batch: Mapping[str, Any], number: int) -> int:
-        written = 0
-        for role, reader in self._readers.items():
-            out = batch[self.scene.spec.input(role).tensor][number]
-            reader.gather(tile.read, out)
-            written += out.nbytes
-        return written
+        return gather_with(self._readers, self.scene.spec, tile, batch, number)
 
     def with_noise(self, batch: Mapping[str, Any], noise: TileNoise) -> dict[str, Any]:
         session = self._session

@@ -13,6 +13,7 @@ from .engines.machine import peak_memory
 from .grid import Window
 from .layout import BLOCK
 from .open_rows import OpenRows
+from .panels import Panel, panels_of
 from .scene import Scene
 
 # Batches that can be alive at once: two queued, one in each of the three stages.
@@ -33,6 +34,7 @@ class RunEstimate:
         halo: Fine pixels of context around a core.
         stride: Tile origins are multiples of it.
         overlap_cost: Pixels computed over pixels of the scene.
+        panels: Panels of columns that the area would be gone through in.
         peak_bytes: Expected peak memory of the process: one measured engine call, and the pipeline's buffers.
         grids: Role: how its raster reaches the grid (``aligned`` or ``warped, RESAMPLING``).
     """
@@ -46,6 +48,7 @@ class RunEstimate:
     halo: int
     stride: int
     overlap_cost: float
+    panels: int
     peak_bytes: int
     grids: dict[str, str]
 
@@ -68,6 +71,8 @@ def estimate_run(
         samples: Samples of an ensemble.
     """
     plan, spec = scene.plan(), scene.spec
+    panels = panels_of(scene, area)
+    buffers = max(_buffers(scene, panel, tile_batch, cache, samples) for panel in panels)
     return RunEstimate(
         scene=(scene.shape.height, scene.shape.width),
         area=(area.shape.height, area.shape.width),
@@ -78,7 +83,8 @@ def estimate_run(
         halo=spec.tile.halo,
         stride=spec.tile.stride,
         overlap_cost=plan.overlap_cost,
-        peak_bytes=_memory_after_one_call(engine, tile_batch) + _buffers(scene, tile_batch, cache, samples),
+        panels=len(panels),
+        peak_bytes=_memory_after_one_call(engine, tile_batch) + buffers,
         grids={role: _placement_text(layer.placement) for role, layer in scene.layers.items()},
     )
 
@@ -94,17 +100,18 @@ def _memory_after_one_call(engine: Engine, tile_batch: int) -> int:
     return peak_memory()
 
 
-def _buffers(scene: Scene, tile_batch: int, cache: int, samples: int) -> int:
+def _buffers(scene: Scene, panel: Window, tile_batch: int, cache: int, samples: int) -> int:
     """Bytes of strips, batches, open rows, the writer's block row and GDAL's cache."""
-    spec, plan, width = scene.spec, scene.plan(), scene.shape.width
+    spec, plan, width = scene.spec, scene.plan(), panel.shape.width
     rows = plan.tile.height
+    start, stop = Panel.of(plan, panel).within(scene.shape)
     strips = 0
     for reader in scene.readers.values():
         layer = reader.layer
         divisor = spec.ratio if layer.spec.read_grid == "coarse" else 1
         # Whole rows of the file's blocks are held.
         held = rows // divisor + layer.surplus_rows
-        strips += held * (width // divisor) * (len(layer.spec.bands) * layer.dtype.itemsize + 1)
+        strips += held * ((stop - start) // divisor) * (len(layer.spec.bands) * layer.dtype.itemsize + 1)
     bands = len(spec.output.bands)
     tensors = sum(int(np.prod(spec.tensor_shape(i))) for i in spec.inputs) + int(np.prod(spec.output_shape))
     batches = _BATCHES_ALIVE * tile_batch * tensors * 4

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 # Where the fill value and the plausibility of a raster are sampled: a lattice of windows of its own pixels.
 _SAMPLE_WINDOWS = 4
 _SAMPLE_SIDE = 64
-# Rows that are warped at once. GDAL is slow at fewer; memory grows with more.
-_WARP_ROWS = 256
+# Rows and columns that are warped at once. GDAL is slow at fewer; memory, and what a panel reads beyond its edge, grow
+# with more.
+_WARP_ROWS, _WARP_COLUMNS = 256, 1024
 # Blocks of a file with more rows than this are read in parts.
 _TALLEST_BLOCK = 1024
 
@@ -114,27 +115,31 @@ class Layer:
                 f"{self.spec.role} cannot be warped onto the grid of fine_t1", got=f"{self.label}: {error}"
             ) from error
 
-    def read(self, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows ``[first, stop)`` of the grid: stored numbers (C, rows, W) and valid (rows, W) uint8.
+    def read(self, first: int, stop: int, columns: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Rows ``[first, stop)`` of the grid, all columns or those of a range.
+
+        Returns:
+            Stored numbers (C, rows, columns) and valid (rows, columns) uint8.
 
         Raises:
             RasterError: The file is damaged there.
         """
-        shape = stop - first, self.grid.shape.width
+        left, right = columns or (0, self.grid.shape.width)
+        shape = stop - first, right - left
         pixels, valid = np.empty((len(self._numbers), *shape), self.dtype), np.empty(shape, np.uint8)
-        self.read_into(first, pixels, valid)
+        self.read_into(first, left, pixels, valid)
         return pixels, valid
 
-    def read_into(self, first: int, pixels: np.ndarray, valid: np.ndarray) -> None:
-        """As :meth:`read`, into arrays whose bands may lie apart: as many rows from ``first`` on as these have.
+    def read_into(self, first: int, left: int, pixels: np.ndarray, valid: np.ndarray) -> None:
+        """As :meth:`read`, into arrays whose bands may lie apart: as many rows and columns as these have.
 
         Raises:
             RasterError: The file is damaged there.
         """
         if isinstance(self.placement, Aligned):
-            self._read_aligned(first, self.placement, pixels, valid)
+            self._read_aligned(first, left, self.placement, pixels, valid)
         else:
-            self._read_warped(first, pixels, valid)
+            self._read_warped(first, left, pixels, valid)
 
     def whole_blocks(self, stop: int) -> int:
         """The row at which to end a read that has to reach ``stop``, so that no block is read twice.
@@ -158,14 +163,21 @@ class Layer:
         rows = max(self._dataset.block_shapes[n - 1][0] for n in self._numbers)
         return rows if rows <= _TALLEST_BLOCK else 1
 
-    def _read_aligned(self, first: int, at: Aligned, pixels: np.ndarray, valid: np.ndarray) -> None:
+    @property
+    def block_columns(self) -> int:
+        """How wide a block of the file is on the grid, about: what is decoded for a single column of it."""
+        widest = max(self._dataset.block_shapes[n - 1][1] for n in self._numbers)
+        return -(-widest * self.grid.shape.width // self._dataset.width)
+
+    def _read_aligned(self, first: int, left: int, at: Aligned, pixels: np.ndarray, valid: np.ndarray) -> None:
         rows, columns = valid.shape
-        y0, y1 = np.clip([first + at.dy, first + rows + at.dy], 0, self._dataset.height)
-        x0, x1 = np.clip([at.dx, at.dx + columns], 0, self._dataset.width)
+        top, side = first + at.dy, left + at.dx
+        y0, y1 = np.clip([top, top + rows], 0, self._dataset.height)
+        x0, x1 = np.clip([side, side + columns], 0, self._dataset.width)
         if (y1 - y0, x1 - x0) != (rows, columns):
             pixels[:], valid[:] = 0, 0
         if y1 > y0 and x1 > x0:
-            inside = slice(y0 - first - at.dy, y1 - first - at.dy), slice(x0 - at.dx, x1 - at.dx)
+            inside = slice(y0 - top, y1 - top), slice(x0 - side, x1 - side)
             self._read_native(y0, y1, x0, x1, pixels[(slice(None), *inside)], valid[inside])
 
     def _read_native(self, y0: int, y1: int, x0: int, x1: int, pixels: np.ndarray, valid: np.ndarray) -> None:
@@ -183,26 +195,28 @@ class Layer:
             if self._nodata is not None and not np.isnan(self._nodata):
                 valid &= band != as_stored(self._nodata, band.dtype)
 
-    def _read_warped(self, first: int, pixels: np.ndarray, valid: np.ndarray) -> None:
-        """Rows of the grid, put together from blocks of rows that are always the same.
+    def _read_warped(self, first: int, left: int, pixels: np.ndarray, valid: np.ndarray) -> None:
+        """A window of the grid, put together from blocks that are always the same.
 
         What a warp gives depends, a little, on the window that it is asked for.
         """
-        stop = first + len(valid)
-        for begin in range(first // _WARP_ROWS * _WARP_ROWS, stop, _WARP_ROWS):
-            end = min(begin + _WARP_ROWS, self.grid.shape.height)
-            wanted = np.arange(max(first, begin), min(stop, end))
-            here, there = slice(wanted[0] - first, wanted[-1] + 1 - first), wanted - begin
-            whole = len(wanted) == end - begin
-            block = pixels[:, here] if whole else np.empty((len(pixels), end - begin, valid.shape[1]), np.float32)
-            sound = np.ones(block.shape[1:], bool)
-            for source in reversed(self._warped):  # the numbers of the first one are those that stay
-                self._read_pixels(source, begin, end, 0, self.grid.shape.width, block)
-                for band in block:
-                    sound &= np.isfinite(band)
-            if not whole:
-                pixels[:, here] = block[:, there]
-            valid[here] = sound[there]
+        rows, columns = valid.shape
+        for y0, y1 in _steps(first, first + rows, _WARP_ROWS, self.grid.shape.height):
+            for x0, x1 in _steps(left, left + columns, _WARP_COLUMNS, self.grid.shape.width):
+                y, x = slice(max(y0, first), min(y1, first + rows)), slice(max(x0, left), min(x1, left + columns))
+                there = slice(y.start - y0, y.stop - y0), slice(x.start - x0, x.stop - x0)
+                here = slice(y.start - first, y.stop - first), slice(x.start - left, x.stop - left)
+                block, sound = self._warped_block(y0, y1, x0, x1)
+                pixels[(slice(None), *here)], valid[here] = block[(slice(None), *there)], sound[there]
+
+    def _warped_block(self, y0: int, y1: int, x0: int, x1: int) -> tuple[np.ndarray, np.ndarray]:
+        block = np.empty((len(self._numbers), y1 - y0, x1 - x0), np.float32)
+        sound = np.ones(block.shape[1:], bool)
+        for source in reversed(self._warped):  # the numbers of the first one are those that stay
+            self._read_pixels(source, y0, y1, x0, x1, block)
+            for band in block:
+                sound &= np.isfinite(band)
+        return block, sound
 
     def _read_pixels(self, source: Any, y0: int, y1: int, x0: int, x1: int, out: np.ndarray) -> None:
         """The chosen bands of a window into ``out``, (C, rows, columns)."""
@@ -249,6 +263,12 @@ class Layer:
         physical = values * self.scaling.scale[:, None] + self.scaling.offset[:, None]
         check_plausible(physical, self.spec, self.label, self.scaling)
         return values.mean(axis=1)
+
+
+def _steps(start: int, stop: int, step: int, length: int) -> Iterator[tuple[int, int]]:
+    """The ranges of ``step`` positions, counted from 0 and ending with ``length``, that ``[start, stop)`` touches."""
+    for begin in range(start // step * step, stop, step):
+        yield begin, min(begin + step, length)
 
 
 def _window(y0: int, y1: int, x0: int, x1: int) -> Window:

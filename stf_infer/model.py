@@ -5,27 +5,26 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import threads as split_threads
 from .area import area_window
 from .bundle import Bundle
-from .device_tiles import TilesOn, Where, tiles_of, where_tiles_live
+from .device_tiles import TilesOn, where_tiles_live
 from .engines.opening import RebuildHere
 from .ensemble import Ensemble
 from .errors import UsageError
-from .grid import Window
+from .fusion import Fusion, FusionResult, Progress
 from .opened import OpenBundle, check_batch
-from .pipeline import FusionResult, Pipeline, Progress, Writer
+from .panels import panels_of
 from .profile import Profile
 from .samples.spec import SampleSpec
 from .scene import Scene
 from .storage import CompressName, DTypeName, FormatName, Storage
 
 if TYPE_CHECKING:
-    from .engines import Engine
     from .estimate import RunEstimate
     from .placement import Grid
     from .samples.model import SampleModel
@@ -128,8 +127,8 @@ class Model(OpenBundle):
                 :class:`stf_infer.Raster` that states bands, scale, nodata or CRS.
 
         Returns:
-            Figures of the run, with the array where no output was named. Peak memory depends on tile, batch, bands and
-            raster width, not on the number of rows (files).
+            Figures of the run, with the array where no output was named. Peak memory depends on tile, batch and bands,
+            not on the number of rows, nor, from 5120 on, on that of columns; see docs/performance.md for exceptions.
 
         Raises:
             UsageError, RasterError, BandError, ScaleError, GridError, NodataError: An input cannot be used.
@@ -154,7 +153,10 @@ class Model(OpenBundle):
                     scene = self._open_scene(rasters, any_ratio, found, stack)
                 split = found
             where = where_tiles_live(self.engine, ensemble.samples, tiles_on)
-            run = _Run(scene, area, batch, ensemble, progress, profiled, where)
+            # A device computes a fixed batch whole, however few tiles are in it.
+            batch = batch if where.kernels is None else self.engine.fixed_batch or batch
+            panels = [area] if output is None or where.kernels else panels_of(scene, area)
+            run = Fusion(scene, panels, batch, ensemble, progress, profiled, where)
             if output is None:
                 result = self._fuse_array(run)
             else:
@@ -175,33 +177,34 @@ class Model(OpenBundle):
         stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE, GDAL_NUM_THREADS=str(split.reading)))
         return stack.enter_context(Scene(self.spec, rasters, any_ratio=any_ratio))
 
-    def _fuse_array(self, run: _Run) -> FusionResult:
+    def _fuse_array(self, run: Fusion) -> FusionResult:
         from .output import ArrayWriter
 
         storage = Storage.choose(self.spec.output, "float32", run.scene.fine_profile, run.ensemble.samples)
         bands = storage.bands(self.spec.output)
-        writer = ArrayWriter(run.grid, bands)
+        writer = ArrayWriter(_grid_of(run), bands)
         result = run.go(self.engine, writer, storage)
         result.array, result.bands, result.provenance = writer.array, bands, self._provenance(run)
         return result
 
-    def _fuse_file(self, path: Path, run: _Run, storage: Storage, options: Any, resume: bool) -> FusionResult:
+    def _fuse_file(self, path: Path, run: Fusion, storage: Storage, options: Any, resume: bool) -> FusionResult:
         from .output import SceneWriter
 
         self._refuse_to_overwrite_inputs(path, run.scene)
         tags = {f"STF_{k.upper()}": v for k, v in self._provenance(run).items()}
         writer = SceneWriter(
             path,
-            run.grid,
+            _grid_of(run),
             self.spec.output,
             storage,
             options,
             {**tags, "TIFFTAG_SOFTWARE": f"stf-infer {tags['STF_VERSION']}"},
             self._identity(run, storage, options, resume),
+            panels=_columns_of(run),
             resume=resume,
         )
         with writer:
-            result = run.go(self.engine, writer, storage)
+            result = run.go(self.engine, writer, storage, path.parent)
             began = time.perf_counter()
             with run.profile.at_work("finish"):
                 writer.finish()
@@ -220,7 +223,7 @@ class Model(OpenBundle):
             if raster.file is not None and path.exists() and path.samefile(raster.file):
                 raise UsageError("The result would overwrite an input", got=f"{role}: {path}")
 
-    def _provenance(self, run: _Run) -> dict[str, str]:
+    def _provenance(self, run: Fusion) -> dict[str, str]:
         """What is stored with a result: bundle, engine, precision, tile plan, ratio, version, inputs, sampler, seed."""
         from . import __version__
 
@@ -245,7 +248,7 @@ class Model(OpenBundle):
             **({"samples": str(run.ensemble.samples)} if run.ensemble.samples > 1 else {}),
         }
 
-    def _identity(self, run: _Run, storage: Storage, options: Any, resume: bool) -> dict[str, Any]:
+    def _identity(self, run: Fusion, storage: Storage, options: Any, resume: bool) -> dict[str, Any]:
         """What must be the same for an interrupted run to be continued."""
         from . import __version__
 
@@ -256,6 +259,7 @@ class Model(OpenBundle):
             "inputs": {role: raster.identity(hash_pixels=resume) for role, raster in run.scene.rasters.items()},
             "ensemble": [run.ensemble.seed, run.ensemble.samples],
             "area": [run.area.y0, run.area.y1, run.area.x0, run.area.x1],
+            "panels": _columns_of(run),
             "storage": [str(storage.dtype), storage.scale, storage.offset, str(storage.nodata)],
             "compress": options.compress,
         }
@@ -285,39 +289,14 @@ class Model(OpenBundle):
             return estimate_run(scene, self.engine, area, self._batch(tile_batch), cache, count)
 
 
-@dataclass(frozen=True)
-class _Run:
-    """One fusion, with its rasters open."""
+def _grid_of(run: Fusion) -> Grid:
+    """Grid of the result."""
+    return run.scene.grid.part(run.area.y0, run.area.x0, run.area.shape)
 
-    scene: Scene
-    area: Window
-    tile_batch: int
-    ensemble: Ensemble
-    progress: Progress | None
-    profile: Profile
-    where: Where
 
-    @property
-    def grid(self) -> Grid:
-        """Grid of the result."""
-        return self.scene.grid.part(self.area.y0, self.area.x0, self.area.shape)
-
-    def go(self, engine: Engine, writer: Writer, storage: Storage) -> FusionResult:
-        # A device computes a fixed batch whole, however few tiles are in it.
-        batch = self.tile_batch if self.where.kernels is None else engine.fixed_batch or self.tile_batch
-        with tiles_of(self.scene, engine, self.where, batch) as tiles:
-            return Pipeline(
-                self.scene,
-                engine,
-                writer,
-                storage,
-                area=self.area,
-                tile_batch=batch,
-                ensemble=self.ensemble,
-                progress=self.progress,
-                profile=self.profile,
-                tiles=tiles,
-            ).run()
+def _columns_of(run: Fusion) -> list[tuple[int, int]]:
+    """Columns of the result that each panel is."""
+    return [(panel.x0 - run.area.x0, panel.x1 - run.area.x0) for panel in run.panels]
 
 
 __all__ = ["Model", "open"]

@@ -57,7 +57,7 @@ class Result:
 
 
 class OpenRows:
-    """Rows of the scene that tiles are still being added to.
+    """Rows of the scene that tiles are still being added to, and of them the area's columns.
 
     Args:
         result: What they are for.
@@ -72,7 +72,7 @@ class OpenRows:
     def __init__(self, result: Result, seam: SeamMeter) -> None:
         self._result, self._seam = result, seam
         self._plan, self._bands = result.plan, len(result.output.bands)
-        width = self._plan.scene.width
+        width = result.area.shape.width
         self._sums: Any = np.zeros((result.storage.samples * self._bands, 0, width), np.float32)
         self._valid: np.ndarray = np.zeros((0, width), np.uint8)
         self._first: int | None = None
@@ -89,7 +89,7 @@ class OpenRows:
         return (self._first or 0) + self._valid.shape[0]
 
     def extend(self, first: int, valid: np.ndarray) -> None:
-        """Hold the rows ``[first, first + n)`` as well, as zeros where they are new."""
+        """Hold the scene rows ``[first, first + n)`` as well, as zeros where they are new; ``valid`` is (n, W)."""
         if self._first is None:
             self._first = first
         new = valid[max(self.stop - first, 0) :]
@@ -106,15 +106,22 @@ class OpenRows:
         sums[:, :kept] = self._sums[:, self._sums.shape[1] - kept :]
         self._sums, self._base = sums, self._first
 
-    def add(self, tile: Tile, values: Any, sample: int = 0) -> None:
-        """Add a tile's output (C, h, w) to the sums of a sample with the weights of the plan."""
+    def add(self, tile: Tile, values: Any, sample: int = 0, skipped: int = 0) -> None:
+        """Add a tile's output (C, h, w) to the sums of a sample with the weights of the plan.
+
+        Args:
+            tile: The tile.
+            values: Its output, from column ``skipped`` on.
+            sample: The sample.
+            skipped: Columns of the tile that ``values`` lacks.
+        """
         channel = sample * self._bands
         _core.blend(
             np.ascontiguousarray(values, np.float32),
             tile.read.y0,
-            tile.read.x0,
+            tile.read.x0 + skipped - self._result.area.x0,
             self._plan.y.weights(tile.iy),
-            self._plan.x.weights(tile.ix),
+            np.ascontiguousarray(self._plan.x.weights(tile.ix)[skipped : skipped + values.shape[2]]),
             self._sums[channel : channel + len(values)],
             self._base,
         )
@@ -126,7 +133,7 @@ class OpenRows:
             return []
         area, storage = self._result.area, self._result.storage
         rows = slice(begin - self._base, begin - self._base + len(valid))
-        sums = np.ascontiguousarray(self._sums[:, rows, area.x0 : area.x1])
+        sums = np.ascontiguousarray(self._sums[:, rows])
         samples = sums.reshape(storage.samples, -1, *sums.shape[1:])
         self._seam.feed(sums if len(samples) == 1 else samples.mean(axis=0), valid, begin, area.x0)
         stored, not_finite = storage.finalise(sums, valid, self._result.output)
@@ -144,8 +151,7 @@ class OpenRows:
         held, self._valid = np.split(self._valid, [max(stop - first, 0)])
         self._first = first + len(held)
         begin = max(area.y0, first)
-        valid = held[begin - first : max(area.y1 - first, 0), area.x0 : area.x1]
-        return begin, np.ascontiguousarray(valid)
+        return begin, held[begin - first : max(area.y1 - first, 0)]
 
     def rest(self) -> list[FinishedRows]:
         """Finished rows that have not been handed out."""

@@ -2,8 +2,8 @@
 """Results on disk: a tiled GeoTIFF that is complete or not there, or a COG made from it.
 
 The file grows under a hidden name beside its destination and is renamed when it is finished. Whole rows of blocks are
-written, by one writer. From time to time the file is closed and its rows are noted in a journal, so that a run that
-was killed can go on.
+written, by one writer, panel after panel. From time to time the file is closed and its rows are noted in a journal, so
+that a run that was killed can go on.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import shutil
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from .storage import Storage
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetWriter
+    from rasterio.windows import Window as RasterWindow
 
     from .placement import Grid
     from .spec import OutputSpec
@@ -40,7 +42,7 @@ _SIDECARS = (".aux.xml", ".ovr", ".msk")
 
 
 class SceneWriter:
-    """Writes the rows of a result from top to bottom; a context manager.
+    """Writes the rows of a result, each panel of it from top to bottom; a context manager.
 
     Leaving the context after an error removes everything that was written, unless ``keep_on_error``. The destination
     appears in :meth:`finish`, complete.
@@ -53,8 +55,13 @@ class SceneWriter:
         options: Layout of the file.
         tags: Provenance, stored as TIFF metadata.
         identity: Which run this is; see :class:`stf_infer.journal.Journal`.
+        panels: Ranges of columns of the result that are written one after the other, of whole blocks; None is one.
         resume: Continue an unfinished file of the same identity, if there is one.
         keep_on_error: Leave the unfinished file and its journal for a later ``resume``.
+
+    Attributes:
+        first_panel: The first panel that is not on disk as a whole.
+        first_row: The first row of the panel at hand that is not on disk.
     """
 
     def __init__(
@@ -67,6 +74,7 @@ class SceneWriter:
         tags: dict[str, str],
         identity: dict[str, Any],
         *,
+        panels: Sequence[tuple[int, int]] | None = None,
         resume: bool = False,
         keep_on_error: bool = False,
     ) -> None:
@@ -77,14 +85,29 @@ class SceneWriter:
         self._cog = path.with_name(f".{path.name}.partial.cog.tif")
         self._journal = Journal(path.with_name(f".{path.name}.partial.json"), identity)
         self._file: DatasetWriter | None = None
-        self._pending = np.empty((len(self.bands), BLOCK, grid.shape.width), storage.dtype)
-        self._pending_rows = 0
+        self._panels = panels or ((0, grid.shape.width),)
+        self._block_rows = -(-grid.shape.height // BLOCK)
         self._check_destination()
-        self.first_row = self._continue() if resume else 0
-        if self.first_row == 0:
+        self._blocks = self._continue() if resume else 0  # rows of blocks on disk, those of each panel in turn
+        if self._blocks == 0:
             self._start()
-        self._next_block_row = self.first_row
+        self.first_panel, row = divmod(self._blocks, self._block_rows)
+        self.first_row = self._continued_at = row * BLOCK
+        widest = max(stop - start for start, stop in self._panels)
+        self._room = np.empty(len(self.bands) * BLOCK * widest, storage.dtype)
+        self._pending, self._pending_rows = self._room.reshape(len(self.bands), BLOCK, -1), 0
         self._checkpointed_at = time.monotonic()
+
+    def begin(self, panel: int) -> None:
+        """Rows of a panel come next, from its :attr:`first_row` on.
+
+        Args:
+            panel: :attr:`first_panel`, or the one behind the last.
+        """
+        self.first_row = self._continued_at if panel == self.first_panel else 0
+        start, stop = self._panels[panel]
+        shape = len(self.bands), BLOCK, stop - start
+        self._pending, self._pending_rows = self._room[: int(np.prod(shape))].reshape(shape), 0
 
     def _check_destination(self) -> None:
         folder = self.path.parent
@@ -130,21 +153,17 @@ class SceneWriter:
             )
 
     def _continue(self) -> int:
-        """Open the unfinished file of an earlier run; the number of its rows that are proven to be right."""
+        """Open the unfinished file of an earlier run; how many of its rows of blocks are proven to be right."""
         import rasterio
-        from rasterio.windows import Window
 
         earlier = Journal.load(self._journal.path, self._journal.identity)
         if earlier is None or not self._partial.exists():
             return 0
-        shape = self.grid.shape
         proven: list[int] = []
         try:
             with rasterio.open(self._partial) as held:
                 for number, noted in enumerate(earlier.checksums):
-                    first = number * BLOCK
-                    rows = min(BLOCK, shape.height - first)
-                    if checksum(held.read(window=Window(0, first, shape.width, rows))) != noted:
+                    if checksum(held.read(window=self._window(number))) != noted:
                         break
                     proven.append(noted)
             if not proven:
@@ -154,34 +173,41 @@ class SceneWriter:
             _log.warning("the unfinished file cannot be continued, starting again: %s", error)
             return 0
         self._journal.checksums = proven
-        _log.info("continuing at row %d of %d", len(proven) * BLOCK, shape.height)
-        return min(len(proven) * BLOCK, shape.height)
+        _log.info("continuing at row of blocks %d of %d", len(proven), self._block_rows * len(self._panels))
+        return len(proven)
+
+    def _window(self, number: int) -> RasterWindow:
+        """Where a row of blocks lies in the file."""
+        from rasterio.windows import Window
+
+        panel, row = divmod(number, self._block_rows)
+        start, stop = self._panels[panel]
+        first = row * BLOCK
+        return Window(start, first, stop - start, min(BLOCK, self.grid.shape.height - first))
 
     def write(self, rows: np.ndarray, first: int) -> None:
-        """Append rows (C, n, W) that begin at scene row ``first``; rows already on disk are skipped.
+        """Append rows (C, n, W) of the panel that begin at row ``first``; rows already on disk are skipped.
 
         Raises:
             OutputError: The disk is full, or the file cannot be written.
         """
-        done = self._next_block_row + self._pending_rows
+        done = self._blocks % self._block_rows * BLOCK + self._pending_rows
         rows = rows[:, max(done - first, 0) :]
         while rows.shape[1]:
             taken = min(BLOCK - self._pending_rows, rows.shape[1])
             self._pending[:, self._pending_rows : self._pending_rows + taken] = rows[:, :taken]
             self._pending_rows += taken
             rows = rows[:, taken:]
-            if self._pending_rows == BLOCK:
+            if self._pending_rows == self._window(self._blocks).height:
                 self._flush_block_row()
 
     def _flush_block_row(self) -> None:
-        from rasterio.windows import Window
-
         block = self._pending[:, : self._pending_rows]
         assert self._file is not None
         try:
-            self._file.write(block, window=Window(0, self._next_block_row, block.shape[2], block.shape[1]))
+            self._file.write(block, window=self._window(self._blocks))
             self._journal.add(block)
-            self._next_block_row += self._pending_rows
+            self._blocks += 1
             self._pending_rows = 0
             if time.monotonic() - self._checkpointed_at > _CHECKPOINT_EVERY:
                 self._checkpoint()
@@ -209,8 +235,6 @@ class SceneWriter:
             OutputError: The disk is full, or the file on disk is not what was written.
         """
         try:
-            if self._pending_rows:
-                self._flush_block_row()
             self._close_file()
             finished = self._partial
             if self.options.format == "cog":
@@ -243,8 +267,7 @@ class SceneWriter:
         with rasterio.open(finished) as written:
             levels = len(written.overviews(1))
             for number, noted in enumerate(self._journal.checksums):
-                rows = min(BLOCK, written.height - number * BLOCK)
-                if checksum(written.read(window=Window(0, number * BLOCK, written.width, rows))) != noted:
+                if checksum(written.read(window=self._window(number))) != noted:
                     raise OSError("the file on disk is not what was written")
         for level in range(levels):
             with rasterio.open(finished, overview_level=level) as reduced:
@@ -306,13 +329,16 @@ def _to_disk(path: Path) -> None:
 class ArrayWriter:
     """Collects a result in memory, as physical float32 values with NaN for nodata."""
 
-    first_row = 0
+    first_panel = first_row = 0
 
     def __init__(self, grid: Grid, bands: tuple[str, ...]) -> None:
         self.array = np.full((len(bands), grid.shape.height, grid.shape.width), np.nan, np.float32)
 
+    def begin(self, panel: int) -> None:
+        """There is one panel."""
+
     def write(self, rows: np.ndarray, first: int) -> None:
-        """Take rows (C, n, W) that begin at scene row ``first``."""
+        """Take rows (C, n, W) that begin at row ``first``."""
         self.array[:, first : first + rows.shape[1]] = rows
 
     def finish(self) -> None:

@@ -134,8 +134,12 @@ class Scene:
     @cached_property
     def readers(self) -> dict[str, TileReader]:
         """What cuts tiles out of each layer that is an input of the network."""
+        return self.readers_of(None)
+
+    def readers_of(self, columns: tuple[int, int] | None) -> dict[str, TileReader]:
+        """As :attr:`readers`, of tiles in a range of fine columns alone; it may reach past the scene."""
         roles = [role for role in self.layers if role in self.spec.roles]
-        return {role: TileReader(self.layers[role], self.spec, self.shape) for role in roles}
+        return {role: TileReader(self.layers[role], self.spec, self.shape, columns) for role in roles}
 
     def empty_batch(self, tiles: int) -> dict[str, np.ndarray]:
         """Arrays for the inputs of so many tiles, by tensor, ``(tiles, C, h, w)``, without noise.
@@ -166,12 +170,7 @@ class Scene:
         Returns:
             Bytes that were written.
         """
-        written = 0
-        for role, reader in self.readers.items():
-            out = inputs[self.spec.input(role).tensor][number]
-            reader.gather(tile.read, out)
-            written += out.nbytes
-        return written
+        return gather_with(self.readers, self.spec, tile, inputs, number)
 
     @cached_property
     def scalars(self) -> dict[str, np.ndarray]:
@@ -207,13 +206,31 @@ class Scene:
         return RULES[spec.statistic.rule](means).astype(np.float32)[:, None, None]
 
 
-class TileReader:
-    """Cuts normalised tiles out of one layer, row of tiles after row of tiles."""
+def gather_with(
+    readers: Mapping[str, TileReader], spec: ModelSpec, tile: Tile, inputs: Mapping[str, Any], number: int
+) -> int:
+    """Cut a tile out of each layer, as tile ``number`` of a batch; how many bytes that were."""
+    written = 0
+    for role, reader in readers.items():
+        out = inputs[spec.input(role).tensor][number]
+        reader.gather(tile.read, out)
+        written += out.nbytes
+    return written
 
-    def __init__(self, layer: Layer, spec: ModelSpec, scene: Shape) -> None:
+
+class TileReader:
+    """Cuts normalised tiles out of one layer, row of tiles after row of tiles.
+
+    Args:
+        layer: The raster.
+        spec: The contract.
+        scene: Rows and columns of the scene.
+        columns: The range of fine columns that tiles are cut from, past the border too; None is all of the scene.
+    """
+
+    def __init__(self, layer: Layer, spec: ModelSpec, scene: Shape, columns: tuple[int, int] | None = None) -> None:
         self.layer, self.ratio, self.scene = layer, spec.ratio, scene
         self.input = layer.spec
-        self.strip = Strip(layer)
         values = self.input.values
         self._scale = (layer.scaling.scale * values.scale).astype(np.float32)
         self._offset = (layer.scaling.offset * values.scale + values.offset).astype(np.float32)
@@ -225,6 +242,7 @@ class TileReader:
         on_coarse = any(i.grid == "coarse" for i in spec.inputs)
         self._divisor = spec.ratio if self.input.grid == "coarse" else 1
         self._unit = spec.ratio if on_coarse and self.input.grid == "fine" else 1
+        self.strip = Strip(layer, None if columns is None else self._columns_for(*columns))
 
     def move_to(self, rows: tuple[int, int]) -> int:
         """Read what the tiles need that cover the fine rows ``[rows[0], rows[1])``, past the border too.
@@ -236,13 +254,28 @@ class TileReader:
 
     def needed(self, rows: tuple[int, int]) -> tuple[int, int]:
         """The rows of the layer's own grid that such tiles need."""
-        grid_rows = self.layer.grid.shape.height
+        return self._needed(*rows, self.scene.height, self.layer.grid.shape.height)
+
+    def _needed(self, start: int, stop: int, fine: int, length: int) -> tuple[int, int]:
+        """What the fine pixels ``[start, stop)`` need of the layer's own axis of so many pixels."""
         if self.input.from_coarse:
-            first, _ = self.positions(rows[0], rows[1], self.scene.height, grid_rows)
-            needed = np.clip([first.min(), first.max() + 1], 0, grid_rows - 1)
+            first, _ = self.positions(start, stop, fine, length)
+            needed = np.clip([first.min(), first.max() + 1], 0, length - 1)
         else:
-            needed = mirrored(np.arange(rows[0] // self._divisor, rows[1] // self._divisor), grid_rows, self._unit)
+            needed = mirrored(np.arange(start // self._divisor, -(-stop // self._divisor)), length, self._unit)
         return int(needed.min()), int(needed.max()) + 1
+
+    def _columns_for(self, start: int, stop: int) -> tuple[int, int]:
+        """The columns of the layer's own grid that are held: all that tiles need, and that say which pixels are valid.
+
+        Where tiles reach past the scene's border, they end with it: the far mirror then stands where it would.
+        """
+        width = self.layer.grid.shape.width
+        first, last = self._needed(start, stop, self.scene.width, width)
+        inside = np.clip([start, stop], 0, self.scene.width)
+        cell = self.ratio if self.input.read_grid == "coarse" else 1
+        first = min(first, int(inside[0]) // cell) // self._unit * self._unit
+        return first, min(max(last, -(-int(inside[1]) // cell)), width)
 
     def positions(self, start: int, stop: int, fine: int, coarse: int) -> tuple[np.ndarray, np.ndarray]:
         """Where the fine pixels ``[start, stop)``, past the border too, lie between the pixels of the coarse axis."""
@@ -265,15 +298,21 @@ class TileReader:
         if self.input.from_coarse:
             rows, row_weight = self.positions(window.y0, window.y1, self.scene.height, grid.height)
             columns, column_weight = self.positions(window.x0, window.x1, self.scene.width, grid.width)
-            _core.gather_bilinear(*common, rows, row_weight, columns, column_weight, out)
+            _core.gather_bilinear(*common, rows, row_weight, columns - strip.left, column_weight, out)
         else:
             d = self._divisor
-            _core.gather(*common, "mirror", window.y0 // d, window.x0 // d, out, self._unit)
+            _core.gather(*common, "mirror", window.y0 // d, window.x0 // d - strip.left, out, self._unit)
 
-    def valid(self, first: int, stop: int) -> np.ndarray:
-        """Which fine pixels of the scene rows ``[first, stop)`` this layer can serve: (rows, W) uint8."""
+    def valid(self, first: int, stop: int, columns: tuple[int, int] | None = None) -> np.ndarray:
+        """Which fine pixels this layer can serve, of the scene rows ``[first, stop)``: (rows, columns) uint8.
+
+        Args:
+            first: The first row.
+            stop: One past the last one.
+            columns: The range of scene columns, of those that are held; None is all of the scene.
+        """
+        strip, (x0, x1) = self.strip, columns or (0, self.scene.width)
         if self.input.read_grid == "fine":
-            return self.strip.valid[first - self.strip.first : stop - self.strip.first]
-        cells = np.arange(first, stop) // self.ratio - self.strip.first
-        columns = np.arange(self.scene.width) // self.ratio
-        return self.strip.valid[cells][:, columns]
+            return strip.valid[first - strip.first : stop - strip.first, x0 - strip.left : x1 - strip.left]
+        cells = np.arange(first, stop) // self.ratio - strip.first
+        return strip.valid[cells][:, np.arange(x0, x1) // self.ratio - strip.left]

@@ -17,7 +17,7 @@ class SeamMeter:
     """Compares mean absolute gradients across the cuts between cores with those half-way between cuts.
 
     A ratio of 1 says that the borders cannot be told from the rest; a visible seam raises it. Rows are fed from top to
-    bottom, in any blocks.
+    bottom, in any blocks; a wide scene panel after panel, where steps from one panel to the next are left out.
 
     Args:
         plan: The tile plan.
@@ -27,6 +27,10 @@ class SeamMeter:
         self._rows, self._columns = _places(plan.y.cores), _places(plan.x.cores)
         self._sums = {True: [0.0, 0], False: [0.0, 0]}
         self._last: tuple[np.ndarray, np.ndarray] | None = None
+
+    def begin(self) -> None:
+        """Rows begin anew: what comes next does not follow what was fed before."""
+        self._last = None
 
     def feed(self, rows: np.ndarray, valid: np.ndarray, first: int, left: int = 0) -> None:
         """Take network values (C, n, W) and valid (n, W) that begin at scene row ``first`` and column ``left``."""

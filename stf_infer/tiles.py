@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from .engines.base import Engine
 from .grid import Tile
 from .noise import TileNoise
 from .open_rows import OpenRows, Result
-from .scene import Scene, TileReader
+from .scene import Scene, TileReader, gather_with
 from .seam import SeamMeter
 
 # Batches, and outputs, that may wait between two threads. Each thread has one more at hand.
@@ -27,10 +28,11 @@ class Tiles:
     Args:
         scene: The open rasters.
         engine: The open engine.
+        columns: The range of fine columns that tiles are cut from, past the border too.
     """
 
-    def __init__(self, scene: Scene, engine: Engine) -> None:
-        self.scene, self.engine = scene, engine
+    def __init__(self, scene: Scene, engine: Engine, columns: tuple[int, int]) -> None:
+        self.scene, self.engine, self._columns = scene, engine, columns
         self._seconds = 0.0
 
     @property
@@ -38,10 +40,14 @@ class Tiles:
         """Time inside of the engine so far."""
         return self._seconds
 
+    @cached_property
+    def _host_readers(self) -> dict[str, TileReader]:
+        return self.scene.readers_of(self._columns)
+
     @property
     def readers(self) -> Mapping[str, TileReader]:
         """What reads the rows of each raster that is an input, and knows which pixels are valid."""
-        return self.scene.readers
+        return self._host_readers
 
     def empty_batch(self, tiles: int) -> dict[str, Any]:
         """Arrays for the inputs of so many tiles; numbers of the scene are in them already."""
@@ -49,7 +55,7 @@ class Tiles:
 
     def gather(self, tile: Tile, batch: Mapping[str, Any], number: int) -> int:
         """Write a tile's rasters in network values into a batch, as tile ``number``; how many bytes that were."""
-        return self.scene.gather_tile(tile, batch, number)
+        return gather_with(self.readers, self.scene.spec, tile, batch, number)
 
     def with_noise(self, batch: Mapping[str, Any], noise: TileNoise) -> dict[str, Any]:
         """The batch with the noise that the network takes as inputs."""

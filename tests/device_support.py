@@ -16,8 +16,8 @@ from fake_trt import FakeTrt, plan_of
 from fakes import UTM, FakeBundle, box_blur, grid_transform
 from pipeline_support import GEO
 from stf_infer.engines.tensorrt_runtime import TensorRtEngine
+from stf_infer.fusion import FusionResult
 from stf_infer.model import Model
-from stf_infer.pipeline import FusionResult
 from stf_infer.raster import Raster
 from stf_infer.spec import ModelSpec, Values
 

@@ -23,7 +23,7 @@ from stf_export.networks.base import FusionNetwork
 from stf_export.samplers import Sampler
 from stf_infer.bundle import Bundle
 from stf_infer.datasets import procedural_scene
-from stf_infer.pipeline import FusionResult
+from stf_infer.fusion import FusionResult
 from stf_infer.raster import Raster
 
 THREE = ("green", "red", "nir")

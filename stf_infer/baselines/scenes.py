@@ -14,9 +14,9 @@ import numpy as np
 from ..engines.base import Engine
 from ..engines.machine import cores
 from ..errors import UsageError
+from ..fusion import FusionResult
 from ..grid import Shape
 from ..model import Model
-from ..pipeline import FusionResult
 from ..raster import Raster, shape_of
 from ..spec import PLAUSIBLE, InputSpec, ModelSpec, OutputSpec, SceneStatistic, TileRule, Values
 from .starfm import Starfm, starfm

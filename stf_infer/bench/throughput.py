@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..engines.machine import peak_memory
-from ..pipeline import FusionResult
+from ..fusion import FusionResult
 from ..profile import Profile
 from .result import Energy, Span, Stage, Throughput
 from .scenes import BenchScene

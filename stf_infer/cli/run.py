@@ -192,6 +192,8 @@ def _show_estimate(console: Any, data: dict[str, Any]) -> None:
     if data["samples"] > 1:
         console.print(f"samples       {data['samples']} of every tile")
     console.print(f"overlap cost  {data['overlap_cost']:.2f} x the pixels of the scene are computed")
+    if data["panels"] > 1:
+        console.print(f"panels        {data['panels']}, one after the other")
     console.print(f"peak memory   about {data['peak_bytes'] / 1e9:.2f} GB")
     for role, how in data["grids"].items():
         console.print(f"{role:<13} {how}")

@@ -19,8 +19,8 @@ from ..datasets import DEMO_SEED, TRAINING_SEEDS, VALIDATION_SEEDS, Scene, proce
 from ..errors import UsageError
 
 if TYPE_CHECKING:
+    from ..fusion import FusionResult
     from ..metrics import MetricReport
-    from ..pipeline import FusionResult
 
 SIDE = 512  # fine pixels
 METRICS = ("rmse", "mae", "cc", "ssim", "sam_deg", "ergas")

@@ -16,6 +16,7 @@ from fakes import add_coarse_change, block_mean, make_model, make_spec, write_ti
 from pipeline_support import aoi
 from stf_infer.errors import EngineError
 from stf_infer.layer import Layer
+from stf_infer.panels import cut
 from stf_infer.strip import Strip
 
 HEIGHT, WIDTH, TILE = 1100, 420, 112
@@ -143,6 +144,20 @@ def test_a_run_that_goes_on_reads_no_block_twice(tmp_path, reads, layout, rule, 
     assert 0 < result.pixels < HEIGHT * WIDTH
     counts = reads.of(rasters["fine_t1"])
     assert set(counts.values()) == ({0, 1} if layout != "tiles of 512" else {1} | ({0} & set(counts.values())))
+
+
+@pytest.mark.parametrize("rule", [EXACT, BLEND], ids=["exact", "blend"])
+@pytest.mark.parametrize("layout", ["tiles of 256", "odd tiles"])
+def test_only_blocks_under_the_edge_of_a_panel_are_read_twice(tmp_path, reads, layout, rule, monkeypatch):
+    rasters, edge = scene(tmp_path, layout, holes=True), 220
+    monkeypatch.setattr("stf_infer.model.panels_of", lambda _, area: cut(area, edge, edge))
+    assert fuse(rasters, reads, rule, output=tmp_path / "out.tif").panels == 2
+    counts, columns = reads.of(rasters["fine_t1"]), LAYOUTS[layout]["blockxsize"]
+    assert set(counts.values()) <= {1, 2}
+    twice = {x for (_, _, x), count in counts.items() if count == 2}
+    assert twice
+    assert min(twice) >= (edge - TILE) // columns
+    assert max(twice) <= (edge + TILE) // columns
 
 
 def test_blocks_are_counted_where_they_are_read_twice(tmp_path, reads):

@@ -75,7 +75,7 @@ def test_memory_does_not_grow_with_the_scene(machine):
     for height in (2000, 8000):
         with machine().model(SPEC, network()) as model, Scene(SPEC, rasters(size=(height, 40), holes=False)) as scene:
             where = where_tiles_live(model.engine, 1, "device")
-            with tiles_of(scene, model.engine, where, 2) as tiles:
+            with tiles_of(scene, model.engine, where, 2, (0, 40)) as tiles:
                 storage = Storage.choose(SPEC.output, "int16", scene.fine_profile)
                 result = Result(scene.plan(), Window(0, height, 0, 40), SPEC.output, storage)
                 tiles.open_rows(result, SeamMeter(scene.plan()))

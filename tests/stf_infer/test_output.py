@@ -17,9 +17,9 @@ from rio_cogeo import cog_validate
 
 from fakes import ORIGIN, UTM, add_coarse_change, block_mean, grid_transform, make_model, make_spec, read_tif, write_tif
 from stf_infer.errors import EngineError, OutputError, UsageError
+from stf_infer.fusion import FusionResult
 from stf_infer.layout import FileOptions
 from stf_infer.output import SceneWriter
-from stf_infer.pipeline import FusionResult
 from stf_infer.raster import Raster
 from stf_infer.spec import Values
 from stf_infer.storage import CompressName, DTypeName, FormatName

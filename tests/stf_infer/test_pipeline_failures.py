@@ -77,10 +77,10 @@ def test_an_error_in_the_engine_stops_the_others(error, at):
 def test_an_error_while_reading_stops_the_others(monkeypatch):
     read = Layer.read_into
 
-    def damaged(self: Layer, first: int, pixels: np.ndarray, valid: np.ndarray) -> None:
+    def damaged(self: Layer, first: int, left: int, pixels: np.ndarray, valid: np.ndarray) -> None:
         if first > 60:
             raise RasterError("fine_t1 is damaged")
-        read(self, first, pixels, valid)
+        read(self, first, left, pixels, valid)
 
     monkeypatch.setattr(Layer, "read_into", damaged)
     with pytest.raises(RasterError, match="damaged"):

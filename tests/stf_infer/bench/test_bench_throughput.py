@@ -15,7 +15,7 @@ from stf_infer.bench import baseline_rows, scenes, throughput
 from stf_infer.bench.on_scenes import Round, measure, over
 from stf_infer.bench.result import Energy, Row
 from stf_infer.errors import EngineError, NodataError
-from stf_infer.pipeline import FusionResult
+from stf_infer.fusion import FusionResult
 
 PIXELS = SHAPE[0] * SHAPE[1]
 
