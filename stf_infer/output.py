@@ -8,6 +8,7 @@ that a run that was killed can go on.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import shutil
@@ -37,6 +38,8 @@ _log = logging.getLogger(__name__)
 
 # Seconds between two notes in the journal: what a killed run may lose.
 _CHECKPOINT_EVERY = 30.0
+# Columns of overviews that are read at once.
+_READ_COLUMNS = 4096
 # What GDAL keeps beside a raster. An old one beside the destination is of a file that is no more.
 _SIDECARS = (".aux.xml", ".ovr", ".msk")
 
@@ -162,7 +165,7 @@ class SceneWriter:
         proven: list[int] = []
         try:
             with rasterio.open(self._partial) as held:
-                for number, noted in enumerate(earlier.checksums):
+                for number, noted in enumerate(earlier.checksums[: self._block_rows * len(self._panels)]):
                     if checksum(held.read(window=self._window(number))) != noted:
                         break
                     proven.append(noted)
@@ -271,8 +274,10 @@ class SceneWriter:
                     raise OSError("the file on disk is not what was written")
         for level in range(levels):
             with rasterio.open(finished, overview_level=level) as reduced:
-                for first in range(0, reduced.height, BLOCK):
-                    reduced.read(window=Window(0, first, reduced.width, min(BLOCK, reduced.height - first)))
+                rows, columns = range(0, reduced.height, BLOCK), range(0, reduced.width, _READ_COLUMNS)
+                for y, x in itertools.product(rows, columns):
+                    side = min(_READ_COLUMNS, reduced.width - x)
+                    reduced.read(window=Window(x, y, side, min(BLOCK, reduced.height - y)))
 
     def _failed(self, error: Exception) -> OutputError:
         try:
