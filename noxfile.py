@@ -31,9 +31,9 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Install everything and run the whole test suite."""
+    """Install everything and run the whole test suite, two files at a time: most tests keep one core busy."""
     session.install(f".[{TEST_EXTRAS}]", *CONSTRAINTS)
-    session.run("pytest", "-m", "not gpu", *session.posargs)
+    session.run("pytest", "-n", "2", "--dist", "loadfile", "-m", "not gpu", *session.posargs)
 
 
 @nox.session

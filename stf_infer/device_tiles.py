@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -173,7 +173,11 @@ class DeviceTiles(Tiles):
                 session.launch(self._kernels.noise, *place, tile, stream=session.work)
         return dict(batch)
 
-    def infer(self, batch: Mapping[str, DeviceArray], noise: TileNoise) -> DeviceArray:
+    @property
+    def ahead(self) -> int:
+        return 0  # what is queued on the device is not waited for anyway
+
+    def infer(self, batch: Mapping[str, DeviceArray], noise: TileNoise) -> Callable[[], DeviceArray]:
         session, spec = self._session, self.scene.spec
         tiles = len(noise.windows)
         self.engine.check_batch(tiles)
@@ -185,7 +189,7 @@ class DeviceTiles(Tiles):
         self._timed.append((began, ended))
         # From here on the stream keeps later batches from the memory of this one until it has been computed.
         self._free_batches.append({name: array.shaped(self._batch, *array.shape[1:]) for name, array in batch.items()})
-        return output[:tiles]
+        return lambda: output[:tiles]
 
     def recycle(self, output: DeviceArray) -> None:
         self._free_outputs.append(output.shaped(self._batch, *output.shape[1:]))

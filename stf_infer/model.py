@@ -128,7 +128,7 @@ class Model(OpenBundle):
 
         Returns:
             Figures of the run, with the array where no output was named. Peak memory depends on tile, batch and bands,
-            not on the number of rows, nor, from 5120 on, on that of columns; see docs/performance.md for exceptions.
+            not on the number of rows, nor, from 4096 on, on that of columns; see docs/performance.md for exceptions.
 
         Raises:
             UsageError, RasterError, BandError, ScaleError, GridError, NodataError: An input cannot be used.

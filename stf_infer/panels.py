@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .scene import Scene
 
 # Columns of a panel at most. Every edge has the blocks of inputs under it read twice.
-WIDEST = 5120
+WIDEST = 4096
 
 
 def panels_of(scene: Scene, area: Window) -> list[Window]:

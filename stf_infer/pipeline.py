@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass, field, replace
 from typing import Any, Protocol
 
@@ -101,6 +102,14 @@ class _Output:
     tiles: list[Tile]
     sample: int
     output: Any
+
+
+# What the engine's thread holds: a batch and what waits for its output, or the start of a row of tiles.
+_Begun = tuple[_Batch | _TileRow, Callable[[], Any] | None]
+
+
+def _batches(begun: Iterable[_Begun]) -> int:
+    return sum(output is not None for _, output in begun)
 
 
 class Pipeline:
@@ -251,18 +260,35 @@ class Pipeline:
             self._batches.put(_Batch(tiles, sample, batch, noise))
 
     def _infer(self) -> int:
-        """Run all batches; how many tiles they held."""
+        """Run all batches; how many tiles they held.
+
+        A few are given to the engine ahead of those that it computes, so that it never waits for the next one.
+        """
         tiles = 0
+        begun: deque[_Begun] = deque()
         for item in self._batches:
+            output = None
             if isinstance(item, _Batch):
                 with self.profile.at_work("infer") as span:
                     output = self.tiles.infer(item.inputs, item.noise)
                     span.bytes = sum(array.nbytes for array in item.inputs.values())
                 tiles += len(item.tiles) if item.sample == 0 else 0
-                item = _Output(item.tiles, item.sample, output)
-            self._outputs.put(item)
+            begun.append((item, output))
+            while begun and (begun[0][1] is None or _batches(begun) > self.tiles.ahead):
+                self._hand_over(*begun.popleft())
+        for one in begun:
+            self._hand_over(*one)
         self._outputs.end()
         return tiles
+
+    def _hand_over(self, item: _Batch | _TileRow, output: Callable[[], Any] | None) -> None:
+        """Give the writer the output of a batch, or the start of a row of tiles."""
+        if isinstance(item, _TileRow) or output is None:
+            self._outputs.put(item)
+            return
+        with self.profile.at_work("infer") if self.tiles.ahead else contextlib.nullcontext():
+            values = output()
+        self._outputs.put(_Output(item.tiles, item.sample, values))
 
     def _consume(self) -> None:
         last: int | None = None

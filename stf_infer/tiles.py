@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -62,15 +62,27 @@ class Tiles:
         drawn = {spec.tensor: noise.draw(spec.draw, len(spec.bands)) for spec in self.scene.spec.noises}
         return {**batch, **drawn}
 
-    def infer(self, batch: Mapping[str, Any], noise: TileNoise) -> Any:
-        """The network's output for a batch, ``(N, C, H, W)``.
+    @property
+    def ahead(self) -> int:
+        """Batches that may be given to the network while another one is computed."""
+        return self.engine.ahead
+
+    def infer(self, batch: Mapping[str, Any], noise: TileNoise) -> Callable[[], Any]:
+        """Give a batch to the network; what comes back waits for its output, ``(N, C, H, W)``.
 
         Raises:
-            EngineError: It fails.
+            EngineError: It fails, here or when the output is waited for.
         """
         began = time.perf_counter()
-        output = self.engine.infer(batch, noise)[self.scene.spec.output.tensor]
+        outputs = self.engine.start(batch, noise)
         self._seconds += time.perf_counter() - began
+
+        def output() -> Any:
+            began = time.perf_counter()
+            values = outputs()[self.scene.spec.output.tensor]
+            self._seconds += time.perf_counter() - began
+            return values
+
         return output
 
     def recycle(self, output: Any) -> None:

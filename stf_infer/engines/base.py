@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -61,6 +61,10 @@ def milliseconds(seconds: float) -> str:
     return f"{seconds * 1e3:.0f} ms" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
 
 
+# Waits for the outputs of a batch that was begun, by tensor.
+Outputs = Callable[[], dict[str, np.ndarray]]
+
+
 class Noise(Protocol):
     """Where a loop on the host takes the noise of its steps from, such as :class:`stf_infer.noise.TileNoise`."""
 
@@ -94,6 +98,7 @@ class Engine(ABC):
     fixed_batch: int | None = None  # set by open_impl where the graph takes one number of tiles only
     max_batch: int | None = None  # ... where it takes no more than this many
     preferred_batch: int = 1  # tiles in a call that suit it best
+    ahead: int = 0  # calls that may wait in it while another one is computed, see start()
     remedy: str = ""  # how a batch that is too large is made possible
     choice: str = ""  # why this engine was taken, for logs and results
     has_device_clock: bool = False  # whether a device says by itself how long it computed
@@ -137,6 +142,28 @@ class Engine(ABC):
             EngineError: The engine is closed, an input is missing or of another shape, the backend fails, or what it
                 gives is not the output of the contract.
         """
+        tiles = self._checked_tiles(inputs)
+        return self._checked_outputs(self.infer_tiles(inputs, tiles, noise), tiles)
+
+    def start(self, inputs: Mapping[str, np.ndarray], noise: Noise | None = None) -> Outputs:
+        """Begin with one batch, and do not wait for it where the backend can be given more than it computes at once.
+
+        Args:
+            inputs: As for :meth:`infer`; not to be written to before the outputs are there.
+            noise: As for :meth:`infer`.
+
+        Returns:
+            What waits for the outputs and gives them, to be called once. Of :attr:`ahead` + 1 batches that were begun
+            the first has to be waited for before another one is begun.
+
+        Raises:
+            EngineError: As for :meth:`infer`, here or when the outputs are waited for.
+        """
+        outputs = self.infer(inputs, noise)
+        return lambda: outputs
+
+    def _checked_tiles(self, inputs: Mapping[str, np.ndarray]) -> int:
+        """How many tiles a batch has, if its names and shapes are those of the contract."""
         if not self._open:
             raise EngineError("The engine is closed", got=self.name, fix="Open it again")
         for _, tensor, shape, _ in self.spec.tensors:
@@ -146,8 +173,11 @@ class Engine(ABC):
             if not got or got[0] < 1 or got[1:] != shape:
                 raise EngineError(f"The input {tensor} has another shape", got=got, allowed=("N", *shape))
         self.check_batch(got[0])
-        outputs = self.infer_tiles(inputs, got[0], noise)
-        name, expected = self.spec.output.tensor, (got[0], *self.spec.output_shape)
+        return int(got[0])
+
+    def _checked_outputs(self, outputs: dict[str, np.ndarray], tiles: int) -> dict[str, np.ndarray]:
+        """What the backend gave, if it is the output of the contract."""
+        name, expected = self.spec.output.tensor, (tiles, *self.spec.output_shape)
         found = outputs[name].shape if name in outputs else f"only {', '.join(outputs)}"
         if found != expected:
             raise EngineError(f"The output {name} is not what the contract says", got=found, allowed=expected)

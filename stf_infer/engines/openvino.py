@@ -7,11 +7,13 @@ is asked for by name, and bf16 only where somebody has asked for it.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import io
 import sys
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import EngineError
-from .base import Engine, EngineInfo, batches_of, package_version
+from .base import Engine, EngineInfo, Noise, Outputs, batches_of, package_version
 from .key import fixed_batch, graph_of, usual_batch
 from .machine import cores, cpu
 from .openvino_graph import pad_rounded
@@ -153,8 +155,34 @@ class OpenVinoTarget(Target):
         return OpenVinoEngine(bundle, threads, target=self, stored=stored, precision=precision)
 
 
+class _Call:
+    """A tile, or a few, that a request computes."""
+
+    def __init__(self, request: Any, inputs: dict[str, np.ndarray]) -> None:
+        self._request = request
+        self._inputs: dict[str, np.ndarray] | None = inputs  # shared: they have to live as long as it computes
+        self._outputs: dict[str, np.ndarray] = {}
+        request.start_async(inputs, share_inputs=True)
+
+    def finish(self) -> None:
+        """Wait for it, if nobody has, and copy what came of it: the request's next call overwrites its arrays."""
+        if self._inputs is not None:
+            self._request.wait()
+            ports = self._request.model_outputs
+            self._outputs = {port.any_name: self._request.get_tensor(port).data.copy() for port in ports}
+            self._inputs = None
+
+    def take(self) -> dict[str, np.ndarray]:
+        """What came of it; to be asked for once."""
+        self.finish()
+        outputs, self._outputs = self._outputs, {}
+        return outputs
+
+
 class OpenVinoEngine(Engine):
-    """A compiled model with one inference request a stream."""
+    """A compiled model with two inference requests a stream: none waits for a tile while others are being fetched."""
+
+    ahead = 1
 
     def __init__(
         self,
@@ -185,7 +213,8 @@ class OpenVinoEngine(Engine):
             self._model = self._import(core, config)
         batch = self._model.inputs[0].partial_shape[0]
         self._size = batch.get_length() if batch.is_static else None
-        self._requests = [self._model.create_infer_request() for _ in range(streams)]
+        self._requests = [self._model.create_infer_request() for _ in range(streams * (1 + self.ahead))]
+        self._calls: deque[_Call] = deque()  # the last one of each request, oldest first
         self.preferred_batch = streams * (self._size or 1)
 
     def _import(self, core: Any, config: dict[str, Any]) -> Any:
@@ -197,29 +226,42 @@ class OpenVinoEngine(Engine):
             raise EngineError("OpenVINO cannot load the engine", got=f"{blob.name}: {_last_line(error)}") from error
 
     def infer_impl(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return self._begin(inputs)()
+
+    def start(self, inputs: Mapping[str, np.ndarray], noise: Noise | None = None) -> Outputs:
+        tiles = self._checked_tiles(inputs)
+        waits = self._begin(inputs)
+        return lambda: self._checked_outputs(waits(), tiles)
+
+    def _begin(self, inputs: Mapping[str, np.ndarray]) -> Outputs:
         tiles = len(next(iter(inputs.values())))
         parts = [dict(inputs)] if self._size is None else list(batches_of(inputs, self._size))
-        results: list[dict[str, np.ndarray]] = []
-        try:
-            for number, part in enumerate(parts):
-                request = self._requests[number % len(self._requests)]
-                if number >= len(self._requests):
-                    results.append(self._collect(request))
-                request.start_async(part, share_inputs=True)
-            for number in range(len(results), len(parts)):
-                results.append(self._collect(self._requests[number % len(self._requests)]))
-        except RuntimeError as error:
-            raise EngineError("OpenVINO failed on a batch", got=_last_line(error)) from error
-        if len(results) == 1 and len(next(iter(results[0].values()))) == tiles:
-            return results[0]
-        return {name: np.concatenate([result[name] for result in results])[:tiles] for name in results[0]}
+        with _naming_failures():
+            calls = [self._call(part) for part in parts]
 
-    def _collect(self, request: Any) -> dict[str, np.ndarray]:
-        request.wait()
-        # Copied: the request's own buffers are overwritten by the next tile.
-        return {port.any_name: request.get_tensor(port).data.copy() for port in self._model.outputs}
+        def outputs() -> dict[str, np.ndarray]:
+            with _naming_failures():
+                results = [call.take() for call in calls]
+            if len(results) == 1 and len(next(iter(results[0].values()))) == tiles:
+                return results[0]
+            return {name: np.concatenate([result[name] for result in results])[:tiles] for name in results[0]}
+
+        return outputs
+
+    def _call(self, inputs: dict[str, np.ndarray]) -> _Call:
+        """Give a request its next call; where each has one, that of the oldest is waited for."""
+        if len(self._calls) == len(self._requests):
+            self._calls.popleft().finish()
+        request = self._requests[0]
+        self._requests.append(self._requests.pop(0))
+        self._calls.append(_Call(request, inputs))
+        return self._calls[-1]
 
     def close_impl(self) -> None:
+        for call in self._calls:  # arrays that it still computes with must not go
+            with contextlib.suppress(RuntimeError):
+                call.finish()
+        self._calls.clear()
         self._requests, self._model = [], None
 
     def describe(self) -> dict[str, str]:
@@ -229,6 +271,14 @@ class OpenVinoEngine(Engine):
             "precision": self._precision,
             "device": self._target.kind.lower(),
         }
+
+
+@contextlib.contextmanager
+def _naming_failures() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise EngineError("OpenVINO failed on a batch", got=_last_line(error)) from error
 
 
 def _compile(core: Any, graph: Path, batch: int | None, kind: str, config: dict[str, Any]) -> Any:

@@ -10,14 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fakes import (
-    add_coarse_change,
-    box_blur,
-    smooth_field,
-)
-from pipeline_support import GEO, aoi, fuse, inputs, only_fine
+from fakes import FunctionEngine, add_coarse_change, box_blur, make_model, make_spec, smooth_field
+from pipeline_support import GEO, Function, aoi, fuse, inputs, only_fine
 from stf_infer.raster import Raster
-from stf_infer.spec import Values
+from stf_infer.spec import ModelSpec, Values
 
 # Tiled equals untiled ------------------------------------------------------------------------------------
 
@@ -205,3 +201,38 @@ def test_smooth_scenes_of_one_tile_and_less():
         rasters = {**inputs(*shape), "fine_t1": Raster(smooth_field(2, *shape), **GEO)}
         result = fuse(only_fine(lambda x: x), rasters, 32)
         np.testing.assert_allclose(result.array, smooth_field(2, *shape), rtol=1e-6)
+
+
+# Batches ahead -------------------------------------------------------------------------------------------
+
+
+class Ahead(FunctionEngine):
+    """Computes a batch when it is waited for, and watches how many were begun."""
+
+    def __init__(self, spec: ModelSpec, function: Function, ahead: int) -> None:
+        super().__init__(spec, function)
+        self.ahead, self.begun, self.most = ahead, 0, 0
+
+    def start(self, inputs: Any, noise: Any = None) -> Any:
+        self.begun += 1
+        self.most = max(self.most, self.begun)
+
+        def outputs() -> Any:
+            self.begun -= 1
+            return self.infer(inputs, noise)
+
+        return outputs
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+@pytest.mark.parametrize("samples", [1, 2])
+def test_batches_are_given_ahead_and_come_out_in_order(ahead, samples):
+    rasters, draws = inputs(61, 83), (0,) if samples > 1 else ()
+    spec = make_spec(16, halo=2, stride=4, draws=draws)
+    expected = make_model(spec, box_blur(2)).fuse(tile_batch=2, samples=samples, **rasters)
+    model = make_model(spec, box_blur(2))
+    model._engine = engine = Ahead(spec, box_blur(2), ahead)
+    result = model.fuse(tile_batch=2, samples=samples, **rasters)
+    assert result.array.tobytes() == expected.array.tobytes()
+    assert (engine.most, engine.begun) == (ahead + 1, 0)
+    assert result.tiles == expected.tiles

@@ -54,6 +54,35 @@ def test_an_engine_that_was_built_compiles_nothing_when_it_is_opened(blur, monke
         assert golden.compare(blur, engine).relative < 1e-6
 
 
+@pytest.mark.parametrize("streams", [1, 2])
+@pytest.mark.parametrize("begun", [1, 2, 5])  # with one request for each of two batches ahead, and more than there are
+def test_batches_that_are_begun_give_their_own_outputs(blur, streams, begun):
+    make(blur, options={"streams": streams})
+    with open_engine(blur, "openvino-cpu") as engine:
+        given = [tiles(engine, 1 + seed % 3, seed) for seed in range(begun)]
+        alone = [engine.infer(batch)["fine_t2"] for batch in given]
+        outputs = [engine.start(batch) for batch in given]
+        between = engine.infer(given[0])["fine_t2"]
+        np.testing.assert_array_equal(between, alone[0])
+        for output, expected in zip(outputs, alone, strict=True):
+            np.testing.assert_array_equal(output()["fine_t2"], expected)
+
+
+def test_an_engine_is_closed_while_it_computes(blur):
+    """Arrays that are shared with it live until it is done, also where nobody waits for the outputs."""
+    make(blur, options={"streams": 2})
+    for _ in range(5):
+        engine = open_engine(blur, "openvino-cpu")
+        engine.start(tiles(engine, 8))
+        engine.close()
+
+
+def test_a_batch_that_does_not_fit_is_refused_when_it_is_begun(blur):
+    make(blur)
+    with open_engine(blur, "openvino-cpu") as engine, pytest.raises(EngineError, match="another shape"):
+        engine.start({name: array[..., 1:] for name, array in tiles(engine, 1).items()})
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("streams", [1, 2])
 @pytest.mark.parametrize("number", [1, 2, 5])
