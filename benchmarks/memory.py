@@ -26,6 +26,7 @@ import numpy as np
 from _scene import kept_scene, write_mirrored
 
 from stf_infer.bundle import Bundle
+from stf_infer.cli._memory import give_back_memory
 from stf_infer.engines.base import Engine
 from stf_infer.model import Model
 
@@ -49,6 +50,7 @@ class CopyEngine(Engine):
 
 def copy_scene(given: list[str]) -> None:
     """In a process of its own: a scene through the pipeline around :class:`CopyEngine`; prints figures."""
+    give_back_memory()  # as the command line does
     path, out, compress, *rasters = given
     bundle = Bundle.open(path)
     with Model(bundle) as model:

@@ -9,6 +9,7 @@ import click
 
 from ..spec import KNOWN_ROLES
 from ..storage import CompressName, DTypeName, FormatName
+from ._memory import give_back_memory
 from ._progress import ProgressLine
 from ._statements import rasters_from, role_options, value_options
 from ._verb import Report, verb
@@ -57,6 +58,7 @@ def baseline(
     from ..baselines import Starfm, fuse_baseline
     from .run import show_result
 
+    give_back_memory()
     paths = {role: options.pop(role) for role in KNOWN_ROLES}
     rasters: dict[str, Any] = dict(rasters_from(paths, (), bands=bands, scale=scale, offset=offset, nodata=nodata))
     settings = Starfm(

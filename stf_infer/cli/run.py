@@ -11,6 +11,7 @@ from ..device_tiles import TilesOn
 from ..errors import UsageError
 from ..spec import KNOWN_ROLES
 from ..storage import CompressName, DTypeName, FormatName
+from ._memory import give_back_memory
 from ._progress import ProgressLine
 from ._statements import arrays_from, rasters_from, role_options, statement_options
 from ._verb import Report, verb
@@ -94,6 +95,7 @@ def run(
     from ..samples.spec import SampleSpec
     from ..scene import check_roles
 
+    give_back_memory()
     opened = Bundle.open(bundle)
     opening: dict[str, Any] = {"engine": engine, "threads": threads, "precision": precision, "rebuild": rebuild}
     paths = {role: options.pop(role) for role in KNOWN_ROLES}
