@@ -97,7 +97,7 @@ def benchmarks() -> tuple[Benchmark, ...]:
                    *_made("stream")),
                   (*ort, "--side", "1024", "--tile", "256", "--repeat", "1")),
         Benchmark("memory", "Peak memory at two scene sizes, without a network", ("memory.py",),
-                  ("--sides", "2745", "21960", "--copy", "--compress", "none"),
+                  ("--sides", "2745", "21960", "--copy", "--compress", "none", *_made("stream")),
                   ("--sides", "1024", "2048", "--copy", "--compress", "none", "--tile", "256")),
         Benchmark("steps", "Diffusion in one graph, in calls of a step, and as the authors run it",
                   ("diffusion_steps.py",), (), ("--width", "16", "--rounds", "3", "--long-rounds", "1"), "stdout"),
