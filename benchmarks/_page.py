@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from _sections import SECTIONS
+
 import stf_infer
 from stf_infer.engines import machine
 
@@ -103,9 +105,12 @@ def _versions() -> str:
 
 def _section(one: Outcome) -> list[str]:
     if isinstance(one.figures, str):
-        return ["```", *one.figures.splitlines(), "```"]
+        lines = one.figures.splitlines()
+        return lines if any(line.startswith("| ") for line in lines) else ["```", *lines, "```"]
     if one.name == "networks":
         return _networks(one.figures)
+    if one.name in SECTIONS:
+        return SECTIONS[one.name](one.figures)
     rows = [f"| {_cell(name)} | {value} |" for name, value in flat(one.figures)]
     more = [f"| ... and {len(rows) - SHOWN} more | |"] if len(rows) > SHOWN else []
     return ["| figure | |", "|---|---|", *rows[:SHOWN], *more]
