@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,12 +12,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from _sections import SECTIONS
+from _sections import SECTIONS, cell, table
 
 import stf_infer
 from stf_infer.engines import machine
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 SHOWN = 40  # lines of a figure's table
 
 
@@ -84,7 +82,7 @@ def page(outcomes: Sequence[Outcome], quick: bool) -> str:
         "|---|---|---|---|---|---|",
     ]
     for one in outcomes:
-        state = _cell(f"**not measured**: {one.reason}") if one.reason else "measured"
+        state = cell(f"**not measured**: {one.reason}") if one.reason else "measured"
         when = f"{one.began} | {one.load:.1f} | {one.seconds:.0f} s" if one.began else "| |"
         lines.append(f"| {one.name} | `{one.command}` | {when} | {state} |")
     for one in outcomes:
@@ -107,31 +105,11 @@ def _section(one: Outcome) -> list[str]:
     if isinstance(one.figures, str):
         lines = one.figures.splitlines()
         return lines if any(line.startswith("| ") for line in lines) else ["```", *lines, "```"]
-    if one.name == "networks":
-        return _networks(one.figures)
     if one.name in SECTIONS:
         return SECTIONS[one.name](one.figures)
-    rows = [f"| {_cell(name)} | {value} |" for name, value in flat(one.figures)]
-    more = [f"| ... and {len(rows) - SHOWN} more | |"] if len(rows) > SHOWN else []
-    return ["| figure | |", "|---|---|", *rows[:SHOWN], *more]
-
-
-def _networks(figures: dict[str, Any]) -> list[str]:
-    size = "The size that the tests export" if figures["small"] else "Published size"
-    lines = [f"{size}; milliseconds of a tile or sample, median (least) of {figures['rounds']} turns.", ""]
-    lines += ["| network | parameters | inputs | ONNX Runtime | OpenVINO |", "|---|---|---|---|---|"]
-    for row in figures["networks"]:
-        if "reason" in row:
-            lines.append(f"| {row['network']} | | **not measured**: {_cell(row['reason'])} | | |")
-            continue
-        cells = []
-        for target in ("onnxruntime-cpu", "openvino-cpu"):
-            ms = row["ms"].get(target)
-            cells.append(f"{ms['p50']:.1f} ({ms['least']:.1f})" if ms else _cell(row["reasons"].get(target, "")))
-        inputs = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in row["tensors"].items())
-        inputs += f"; {row['sampler']}" if row["sampler"] else ""
-        lines.append(f"| {row['network']} | {row['parameters'] / 1e6:.2f} M | {inputs} | {' | '.join(cells)} |")
-    return lines
+    rows = flat(one.figures)
+    more = [(f"... and {len(rows) - SHOWN} more", "")] if len(rows) > SHOWN else []
+    return table(("figure", ""), [*rows[:SHOWN], *more])
 
 
 def flat(figures: Any, name: str = "") -> list[tuple[str, str]]:
@@ -145,12 +123,8 @@ def flat(figures: Any, name: str = "") -> list[tuple[str, str]]:
         if all(isinstance(value, (int, float, str)) for value in figures):
             return [(name, ", ".join(map(_number, figures)))]
         return [row for number, value in enumerate(figures, 1) for row in flat(value, f"{name} {number}".strip())]
-    return [] if figures is None else [(name, _cell(_number(figures)))]
+    return [] if figures is None else [(name, _number(figures))]
 
 
 def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ").replace(str(REPOSITORY) + os.sep, "")

@@ -3,16 +3,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 Lines = list[str]
+
+
+def cell(text: object) -> str:
+    """A text as it can stand in a table, without the path of this tree."""
+    return str(text).replace("|", "\\|").replace("\n", " ").replace(str(REPOSITORY) + os.sep, "")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Lines:
     """A table in Markdown."""
-    cells = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in (head, *rows)]
-    marked = [f"| {' | '.join(row)} |" for row in cells]
+    marked = ["|" + "".join(f" {text} |" if (text := cell(one)) else " |" for one in row) for row in (head, *rows)]
     return [marked[0], "|" + "---|" * len(head), *marked[1:]]
 
 
@@ -57,6 +64,26 @@ def metrics(figures: dict[str, Any]) -> Lines:
 
 def _joined(one: dict[str, Any]) -> str:
     return f"{', '.join(one['composition'])}: {one['seconds']:.1f} s"
+
+
+def networks(figures: dict[str, Any]) -> Lines:
+    """Milliseconds of a tile or sample."""
+    size = "The size that the tests export" if figures["small"] else "Published size"
+    told = f"{size}; milliseconds of a tile or sample, median (least) of {figures['rounds']} turns."
+    head = ("network", "parameters", "inputs", "ONNX Runtime", "OpenVINO")
+    return [told, "", *table(head, map(_network, figures["networks"]))]
+
+
+def _network(row: dict[str, Any]) -> tuple[str, ...]:
+    if "reason" in row:
+        return row["network"], "", f"**not measured**: {row['reason']}", "", ""
+    inputs = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in row["tensors"].items())
+    inputs += f"; {row['sampler']}" if row["sampler"] else ""
+    times = []
+    for target in ("onnxruntime-cpu", "openvino-cpu"):
+        ms = row["ms"].get(target)
+        times.append(f"{ms['p50']:.1f} ({ms['least']:.1f})" if ms else row["reasons"].get(target, ""))
+    return row["network"], f"{row['parameters'] / 1e6:.2f} M", inputs, *times
 
 
 def tiled(figures: list[dict[str, Any]]) -> Lines:
@@ -156,5 +183,5 @@ def _quartiles(one: dict[str, float]) -> str:
 
 
 SECTIONS: dict[str, Callable[[Any], Lines]] = {
-    one.__name__: one for one in (core, metrics, tiled, overhead, memory, steps, peers, engines)
+    one.__name__: one for one in (core, metrics, networks, tiled, overhead, memory, steps, peers, engines)
 }

@@ -16,7 +16,7 @@ from .open_rows import OpenRows
 from .panels import Panel, panels_of
 from .scene import Scene
 
-# Batches that can be alive at once: two queued, one in each of the three stages.
+# Batches that can be alive at once beside those that the engine is given ahead: two queued, one in each stage.
 _BATCHES_ALIVE = 5
 
 
@@ -72,7 +72,8 @@ def estimate_run(
     """
     plan, spec = scene.plan(), scene.spec
     panels = panels_of(scene, area)
-    buffers = max(_buffers(scene, panel, tile_batch, cache, samples) for panel in panels)
+    alive = tile_batch * (_BATCHES_ALIVE + engine.ahead)
+    buffers = max(_buffers(scene, panel, alive, cache, samples) for panel in panels)
     return RunEstimate(
         scene=(scene.shape.height, scene.shape.width),
         area=(area.shape.height, area.shape.width),
@@ -100,7 +101,7 @@ def _memory_after_one_call(engine: Engine, tile_batch: int) -> int:
     return peak_memory()
 
 
-def _buffers(scene: Scene, panel: Window, tile_batch: int, cache: int, samples: int) -> int:
+def _buffers(scene: Scene, panel: Window, tiles: int, cache: int, samples: int) -> int:
     """Bytes of strips, batches, open rows, the writer's block row and GDAL's cache."""
     spec, plan, width = scene.spec, scene.plan(), panel.shape.width
     rows = plan.tile.height
@@ -114,7 +115,7 @@ def _buffers(scene: Scene, panel: Window, tile_batch: int, cache: int, samples: 
         strips += held * ((stop - start) // divisor) * (len(layer.spec.bands) * layer.dtype.itemsize + 1)
     bands = len(spec.output.bands)
     tensors = sum(int(np.prod(spec.tensor_shape(i))) for i in spec.inputs) + int(np.prod(spec.output_shape))
-    batches = _BATCHES_ALIVE * tile_batch * tensors * 4
+    batches = tiles * tensors * 4
     # Rows of sums, those that are kept when others come, and a few rows that are being finished.
     open_rows = samples * bands * (2 * rows + 3 * OpenRows.at_once) * width * 4
     stored = bands if samples == 1 else 2 * bands

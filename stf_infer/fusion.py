@@ -158,7 +158,7 @@ class Fusion:
                         writer,
                         storage,
                         seam,
-                        kept=kept if len(self.panels) > 1 else None,
+                        kept,
                         tile_batch=self.tile_batch,
                         ensemble=self.ensemble,
                         progress=self._progress_of(area),

@@ -122,7 +122,7 @@ class Pipeline:
         writer: Takes the finished rows of the panel.
         storage: How rows are stored.
         seam: Told of the finished rows.
-        kept: Where tiles are kept that a neighbouring panel needs as well; None where there is none.
+        kept: Where tiles are kept that a neighbouring panel needs as well.
         tile_batch: Tiles in one engine call.
         ensemble: Which noise a network with noise inputs sees, and how many samples it draws.
         progress: Called with the pixels of the panel that are done, from the writer's thread.
@@ -137,8 +137,8 @@ class Pipeline:
         writer: Writer,
         storage: Storage,
         seam: SeamMeter,
+        kept: KeptTiles,
         *,
-        kept: KeptTiles | None = None,
         tile_batch: int = 1,
         ensemble: Ensemble | None = None,
         progress: Callable[[int], None] | None = None,
@@ -311,14 +311,12 @@ class Pipeline:
 
     def _add(self, tile: Tile, values: Any, sample: int, skipped: int = 0) -> None:
         self._rows.add(tile, values, sample, skipped)
-        if self.kept:
-            self.kept.keep(tile, values, sample, skipped)
+        self.kept.keep(tile, values, sample, skipped)
 
     def _add_kept(self, before: tuple[int, int], sample: int) -> None:
         """Add what a panel on the left has kept of the tiles before one: all are added in the order of the plan."""
-        if self.kept:
-            for tile, values, skipped in self.kept.take(before, sample):
-                self._add(tile, values, sample, skipped)
+        for tile, values, skipped in self.kept.take(before, sample):
+            self._add(tile, values, sample, skipped)
 
     def _finish_rows(self, iy: int) -> None:
         """Finalise and write the rows that are final after the row of tiles ``iy``, and let go of them."""

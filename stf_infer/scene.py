@@ -144,7 +144,7 @@ class Scene:
     def empty_batch(self, tiles: int) -> dict[str, np.ndarray]:
         """Arrays for the inputs of so many tiles, by tensor, ``(tiles, C, h, w)``, without noise.
 
-        Numbers of the scene are in them already; :meth:`gather_tile` fills the rest.
+        Numbers of the scene are in them already; :func:`gather_with` fills the rest.
         """
         inputs = {}
         for spec in self.spec.inputs:
@@ -159,18 +159,8 @@ class Scene:
         """Inputs of a batch by tensor, float32 ``(N, C, h, w)`` in network values, without noise."""
         inputs = self.empty_batch(len(tiles))
         for number, tile in enumerate(tiles):
-            self.gather_tile(tile, inputs, number)
+            gather_with(self.readers, self.spec, tile, inputs, number)
         return inputs
-
-    def gather_tile(self, tile: Tile, inputs: Mapping[str, np.ndarray], number: int) -> int:
-        """Write the inputs of a tile in network values into a batch, as tile ``number`` of it.
-
-        Every reader must hold the rows of the tile (:meth:`TileReader.move_to`).
-
-        Returns:
-            Bytes that were written.
-        """
-        return gather_with(self.readers, self.spec, tile, inputs, number)
 
     @cached_property
     def scalars(self) -> dict[str, np.ndarray]:
@@ -209,7 +199,10 @@ class Scene:
 def gather_with(
     readers: Mapping[str, TileReader], spec: ModelSpec, tile: Tile, inputs: Mapping[str, Any], number: int
 ) -> int:
-    """Cut a tile out of each layer, as tile ``number`` of a batch; how many bytes that were."""
+    """Write the inputs of a tile in network values into a batch, as tile ``number`` of it; how many bytes that were.
+
+    Every reader must hold the rows of the tile (:meth:`TileReader.move_to`).
+    """
     written = 0
     for role, reader in readers.items():
         out = inputs[spec.input(role).tensor][number]

@@ -213,7 +213,7 @@ class OpenVinoEngine(Engine):
             self._model = self._import(core, config)
         batch = self._model.inputs[0].partial_shape[0]
         self._size = batch.get_length() if batch.is_static else None
-        self._requests = [self._model.create_infer_request() for _ in range(streams * (1 + self.ahead))]
+        self._requests = deque(self._model.create_infer_request() for _ in range(streams * (1 + self.ahead)))
         self._calls: deque[_Call] = deque()  # the last one of each request, oldest first
         self.preferred_batch = streams * (self._size or 1)
 
@@ -252,9 +252,8 @@ class OpenVinoEngine(Engine):
         """Give a request its next call; where each has one, that of the oldest is waited for."""
         if len(self._calls) == len(self._requests):
             self._calls.popleft().finish()
-        request = self._requests[0]
-        self._requests.append(self._requests.pop(0))
-        self._calls.append(_Call(request, inputs))
+        self._calls.append(_Call(self._requests[0], inputs))
+        self._requests.rotate(-1)
         return self._calls[-1]
 
     def close_impl(self) -> None:
@@ -262,7 +261,8 @@ class OpenVinoEngine(Engine):
             with contextlib.suppress(RuntimeError):
                 call.finish()
         self._calls.clear()
-        self._requests, self._model = [], None
+        self._requests.clear()
+        self._model = None
 
     def describe(self) -> dict[str, str]:
         return {

@@ -57,7 +57,7 @@ def test_a_turn_is_compared_with_that_of_the_others(sections):
 
 def test_a_seam_that_nobody_could_measure_and_bars_in_names(sections):
     row = {"network": "a|b", "tile": 8, "halo": 1, "tiles": 1, "max_abs_over_range": 0.0, "seam_ratio": None}
-    assert sections["tiled"]([row])[-1] == "| a\\|b | 8 | 1 | 1 | 0.0e+00 |  |"
+    assert sections["tiled"]([row])[-1] == "| a\\|b | 8 | 1 | 1 | 0.0e+00 | |"
 
 
 def test_steps_are_shown_by_engine(sections):

@@ -19,7 +19,7 @@ from fakes import make_model, make_spec, read_tif, write_tif
 from pipeline_support import aoi
 from stf_infer import kept_tiles, panels
 from stf_infer.errors import EngineError, NodataError, OutputError
-from stf_infer.grid import TilePlan, Window
+from stf_infer.grid import Shape, TilePlan, Window
 from stf_infer.layout import BLOCK
 from stf_infer.panels import Panel, cut
 from stf_infer.strip import Strip
@@ -68,19 +68,15 @@ def test_panels_cover_an_area_in_whole_blocks(start, width, widest, block):
 
 
 @pytest.mark.parametrize(
-    ("width", "panels"),
+    ("width", "widths"),
     [(4096, [4096]), (10980, [4096, 4096, 2788]), (21960, [4096] * 5 + [1480])],
 )
-def test_panels_are_of_nearly_the_same_width(width, panels):
-    assert [one.shape.width for one in cut(Window(0, 1, 0, width), panels_widest(), BLOCK)] == panels
-
-
-def panels_widest() -> int:
-    return panels.WIDEST
+def test_panels_are_of_nearly_the_same_width(width, widths):
+    assert [one.shape.width for one in cut(Window(0, 1, 0, width), panels.WIDEST, BLOCK)] == widths
 
 
 def test_a_panel_reads_what_its_own_tiles_need_and_no_more():
-    plan = TilePlan.for_scene(make_spec(32, **EXACT).tile, rasters_shape(100, 300))
+    plan = TilePlan.for_scene(make_spec(32, **EXACT).tile, Shape(100, 300))
     whole = Panel.of(plan, Window(0, 100, 0, 300))
     assert whole.runs == tuple(range(len(plan.x)))
     assert whole.within(plan.scene) == (0, 300)
@@ -89,10 +85,6 @@ def test_a_panel_reads_what_its_own_tiles_need_and_no_more():
     assert panel.runs == tuple(touching[1:])
     assert panel.reads[0] == min(100, plan.x.origins[touching[1]])
     assert panel.reads[1] == plan.x.origins[touching[-1]] + 32
-
-
-def rasters_shape(height: int, width: int) -> Any:
-    return Window(0, height, 0, width).shape
 
 
 # The same result -------------------------------------------------------------------------------------------
