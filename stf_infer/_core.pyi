@@ -141,16 +141,19 @@ def finalise(
 def philox4x32(counter: Sequence[int], key: Sequence[int]) -> list[int]:
     """Four random words of Philox 4x32-10, for a counter of four words and a key of two."""
 
-def normals(word_1: NDArray[np.uint32], word_2: NDArray[np.uint32], out: NDArray[np.float32]) -> None:
+def normals(
+    word_1: NDArray[np.uint32], word_2: NDArray[np.uint32], out: NDArray[np.float32], kernel: str | None = None
+) -> None:
     """Write the standard normal numbers that pairs of random words make, as :mod:`stf_infer.noise` says.
 
     Args:
         word_1: (n,) words that say how far from 0.
         word_2: (n,) words that say in which direction.
         out: (n,) output.
+        kernel: One of :func:`metrics_kernels`; None: the fastest. All give the same bits.
     """
 
-def noise(seed: int, step: int, y: int, x: int, tile: NDArray[np.float32]) -> None:
+def noise(seed: int, step: int, y: int, x: int, tile: NDArray[np.float32], kernel: str | None = None) -> None:
     """Write standard normal noise for the pixels of a tile: a pure function of place, see :mod:`stf_infer.noise`.
 
     Args:
@@ -159,6 +162,7 @@ def noise(seed: int, step: int, y: int, x: int, tile: NDArray[np.float32]) -> No
         y: Scene row of the tile's first pixel; any 64-bit number, of which the counter holds the lower 32 bits.
         x: Scene column of the tile's first pixel; likewise.
         tile: (C, h, w) output; the counter is (channel, row, column, step).
+        kernel: One of :func:`metrics_kernels`; None: the fastest. All give the same bits.
     """
 
 def measure(

@@ -49,7 +49,8 @@ def noise(seed: int, step: int, y: int, x: int, shape: tuple[int, int, int]) -> 
         shape: ``(C, H, W)``.
 
     Returns:
-        float32 ``(C, H, W)``; any window of it is what the same call gives for that window. Costs some 20 ns a number.
+        float32 ``(C, H, W)``; any window of it is what the same call gives for that window. Costs some 8 ns a number
+        with AVX2, twice that without.
 
     Raises:
         UsageError: A seed or draw that does not exist, or a shape without a pixel.

@@ -165,6 +165,12 @@ void bind_finalise(py::module_& m) {
         py::arg("low"), py::arg("high"), py::arg("nodata"), py::arg("stored").noconvert());
 }
 
+Level checked_level(const std::optional<std::string>& name) {
+    const std::optional<Level> level = level_named(name ? name->c_str() : nullptr);
+    STF_CHECK(level.has_value(), "there is no kernel '", name.value_or(""), "' on this machine");
+    return *level;
+}
+
 void bind_noise(py::module_& m) {
     m.def(
         "philox4x32",
@@ -176,7 +182,8 @@ void bind_noise(py::module_& m) {
         py::arg("counter"), py::arg("key"));
     m.def(
         "normals",
-        [](const Dense<std::uint32_t>& word_1, const Dense<std::uint32_t>& word_2, Dense<float>& out) {
+        [](const Dense<std::uint32_t>& word_1, const Dense<std::uint32_t>& word_2, Dense<float>& out,
+           const std::optional<std::string>& kernel) {
             check_dims(word_1, 1, "word_1");
             check_size(word_2, word_1.shape(0), "word_2");
             check_size(out, word_1.shape(0), "out");
@@ -184,21 +191,26 @@ void bind_noise(py::module_& m) {
             const std::uint32_t *first = data(word_1), *second = data(word_2);
             float* numbers = out.mutable_data();
             const Index count = out.shape(0);
+            const Level level = checked_level(kernel);
             py::gil_scoped_release release;
-            normals(first, second, count, numbers);
+            normals(first, second, count, numbers, level);
         },
-        py::arg("word_1").noconvert(), py::arg("word_2").noconvert(), py::arg("out").noconvert());
+        py::arg("word_1").noconvert(), py::arg("word_2").noconvert(), py::arg("out").noconvert(),
+        py::arg("kernel") = py::none());
     m.def(
         "noise",
-        [](std::uint64_t seed, std::uint32_t step, std::int64_t y, std::int64_t x, Dense<float>& tile) {
+        [](std::uint64_t seed, std::uint32_t step, std::int64_t y, std::int64_t x, Dense<float>& tile,
+           const std::optional<std::string>& kernel) {
             check_dims(tile, 3, "tile");
             check_dense(tile, "tile", true);
             float* out = tile.mutable_data();
             const Index channels = tile.shape(0), rows = tile.shape(1), columns = tile.shape(2);
+            const Level level = checked_level(kernel);
             py::gil_scoped_release release;
-            noise(seed, step, y, x, channels, rows, columns, out);
+            noise(seed, step, y, x, channels, rows, columns, out, level);
         },
-        py::arg("seed"), py::arg("step"), py::arg("y"), py::arg("x"), py::arg("tile").noconvert());
+        py::arg("seed"), py::arg("step"), py::arg("y"), py::arg("x"), py::arg("tile").noconvert(),
+        py::arg("kernel") = py::none());
 }
 
 }  // namespace

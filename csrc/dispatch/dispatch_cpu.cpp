@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one place that says which instruction sets run here.
+#include <cstring>
+
 #include "stf/target.h"
 
 namespace stf {
@@ -18,6 +20,14 @@ Level machine_level() {
 #else
     return Level::portable;
 #endif
+}
+
+std::optional<Level> level_named(const char* name) {
+    if (name == nullptr) return machine_level();
+    const char* const names[] = {"portable", "x86_64_v3", "x86_64_v4"};
+    for (const Level level : {Level::portable, Level::v3, Level::v4})
+        if (level <= machine_level() && std::strcmp(name, names[static_cast<int>(level)]) == 0) return level;
+    return std::nullopt;
 }
 
 }  // namespace stf

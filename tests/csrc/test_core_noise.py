@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 
 from stf_infer import _core
 
+# Instruction sets that the loops are compiled for and this machine runs.
+KERNELS = _core.metrics_kernels()
+
 WORD = st.integers(0, 2**32 - 1)
 
 # Words where a sign, an exponent or a quadrant changes; sqrt(1/2) is where the logarithm's exponent does.
@@ -22,9 +25,9 @@ EDGES = [
 ]
 
 
-def tile(seed: int, step: int, y: int, x: int, *shape: int) -> np.ndarray:
+def tile(seed: int, step: int, y: int, x: int, *shape: int, kernel: str | None = None) -> np.ndarray:
     out = np.full(shape, np.nan, np.float32)
-    _core.noise(seed, step, y, x, out)
+    _core.noise(seed, step, y, x, out, kernel)
     return out
 
 
@@ -101,15 +104,16 @@ def test_words_have_32_bits_and_there_are_four_and_two(counter, key):
 # Box-Muller ----------------------------------------------------------------------------------------------
 
 
-def normals(word_1: np.ndarray, word_2: np.ndarray) -> np.ndarray:
+def normals(word_1: np.ndarray, word_2: np.ndarray, kernel: str | None = None) -> np.ndarray:
     out = np.full(word_1.shape, np.nan, np.float32)
-    _core.normals(word_1.astype(np.uint32), word_2.astype(np.uint32), out)
+    _core.normals(word_1.astype(np.uint32), word_2.astype(np.uint32), out, kernel)
     return out
 
 
-def test_every_edge_of_both_words():
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_every_edge_of_both_words(kernel):
     word_1, word_2 = (w.ravel() for w in np.meshgrid(EDGES, EDGES))
-    got, expected = normals(word_1, word_2), box_muller(word_1, word_2)
+    got, expected = normals(word_1, word_2, kernel), box_muller(word_1, word_2)
     np.testing.assert_allclose(got, expected, rtol=1e-7)
     assert_rounded_alike(got, expected)
 
@@ -124,13 +128,17 @@ def test_the_largest_number_is_finite_and_none_is_zero():
 
 def test_words_all_over_their_range():
     words = np.random.default_rng(0).integers(0, 2**32, (2, 200_001), dtype=np.uint64)
-    assert_rounded_alike(normals(*words), box_muller(*words))
+    portable = normals(*words, "portable")
+    assert_rounded_alike(portable, box_muller(*words))
+    for kernel in KERNELS:
+        assert normals(*words, kernel).tobytes() == portable.tobytes(), kernel
 
 
-def test_a_lane_of_a_vector_computes_what_a_lone_number_does():
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_lane_of_a_vector_computes_what_a_lone_number_does(kernel):
     words = np.random.default_rng(1).integers(0, 2**32, (2, 301), dtype=np.uint64)
-    together = normals(*words)
-    alone = np.concatenate([normals(*words[:, k : k + 1]) for k in range(words.shape[1])])
+    together = normals(*words, kernel)
+    alone = np.concatenate([normals(*words[:, k : k + 1], kernel) for k in range(words.shape[1])])
     assert together.tobytes() == alone.tobytes()
 
 
@@ -148,8 +156,12 @@ def test_a_lane_of_a_vector_computes_what_a_lone_number_does():
 @example(seed=0, step=0, y=0, x=0, shape=(4, 3, 700))
 @example(seed=2**64 - 1, step=2**32 - 1, y=-5, x=-300, shape=(1, 9, 513))
 @example(seed=1 << 32, step=1, y=2**32 - 2, x=2**32 - 2, shape=(2, 4, 4))
+@example(seed=3, step=0, y=2**31, x=2**32 - 250, shape=(1, 1, 600))
 def test_a_tile_is_that_of_numpy(seed, step, y, x, shape):
-    assert_rounded_alike(tile(seed, step, y, x, *shape), expected_tile(seed, step, y, x, *shape))
+    portable = tile(seed, step, y, x, *shape, kernel="portable")
+    assert_rounded_alike(portable, expected_tile(seed, step, y, x, *shape))
+    for kernel in KERNELS:
+        assert tile(seed, step, y, x, *shape, kernel=kernel).tobytes() == portable.tobytes(), kernel
 
 
 def test_the_very_numbers():
@@ -158,9 +170,10 @@ def test_the_very_numbers():
     assert tile(7, 0, -1, 255, 2, 1, 2).ravel().tolist() == [float.fromhex(v) for v in wanted]
 
 
-def test_the_bits_of_a_block():
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_the_bits_of_a_block(kernel):
     """The same block and the same sum as in cpp/test_noise.cpp, which runs on other machines too."""
-    bits = WHOLE.ravel().view(np.uint32).astype(np.uint64)
+    bits = tile(5, 2, -7, -300, 3, 31, 601, kernel=kernel).ravel().view(np.uint32).astype(np.uint64)
     odd = 2 * np.arange(bits.size, dtype=np.uint64) + 1
     assert int((bits * odd).sum(dtype=np.uint64)) == 0x5C395DA5A5B38F01
 
@@ -169,12 +182,13 @@ def test_the_bits_of_a_block():
 @given(
     window=st.tuples(st.integers(0, 30), st.integers(1, 31), st.integers(0, 600), st.integers(1, 601)),
     bands=st.integers(1, 3),
+    kernel=st.sampled_from(KERNELS),
 )
-def test_a_window_is_part_of_the_whole_bit_by_bit(window, bands):
+def test_a_window_is_part_of_the_whole_bit_by_bit(window, bands, kernel):
     """Widths that are no multiple of a vector, and parts of rows that begin anywhere."""
     y, rows, x, columns = window
     rows, columns = min(rows, 31 - y), min(columns, 601 - x)
-    part = tile(5, 2, y - 7, x - 300, bands, rows, columns)
+    part = tile(5, 2, y - 7, x - 300, bands, rows, columns, kernel=kernel)
     assert part.tobytes() == WHOLE[:bands, y : y + rows, x : x + columns].tobytes()
 
 
@@ -206,6 +220,14 @@ def test_a_tile_is_dense_float32_that_may_be_written():
     for wrong in ({"seed": -1}, {"seed": 2**64}, {"step": -1}, {"step": 2**32}):
         with pytest.raises(TypeError):
             _core.noise(**{"seed": 0, "step": 0, "y": 0, "x": 0, "tile": np.empty((1, 2, 2), np.float32), **wrong})
+
+
+def test_a_kernel_is_one_of_this_machine():
+    words, out = np.zeros(3, np.uint32), np.empty(3, np.float32)
+    with pytest.raises(ValueError, match="there is no kernel 'abacus' on this machine"):
+        _core.normals(words, words, out, "abacus")
+    with pytest.raises(ValueError, match="there is no kernel 'abacus' on this machine"):
+        _core.noise(0, 0, 0, 0, out.reshape(1, 1, 3), "abacus")
 
 
 def test_pairs_of_words_fit_the_output():

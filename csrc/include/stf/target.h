@@ -2,6 +2,8 @@
 // Arithmetic that is compiled more than once: for several instruction sets, and for a device.
 #pragma once
 
+#include <optional>
+
 // Sources of one operation are compiled for several instruction sets and linked together. Their inline functions must
 // not be taken for one another, so everything in them lives in a namespace of its own, named by the build.
 #ifndef STF_TARGET
@@ -39,6 +41,9 @@ enum class Level { portable, v3, v4 };
 
 // The widest level that sources are compiled for and this machine runs.
 Level machine_level();
+
+// The level of that name, or the widest where `name` is null; nothing where it does not run on this machine.
+std::optional<Level> level_named(const char* name);
 
 namespace STF_TARGET {
 

@@ -35,9 +35,9 @@ void known_answers_of_philox() {
 }
 
 // The same block as in test_core_noise.py, and the same sum: bits weighted by the odd numbers, modulo 2^64.
-void the_bits_of_a_block() {
+void the_bits_of_a_block(Level level) {
     std::vector<float> block(3 * 31 * 601);
-    noise(5, 2, -7, -300, 3, 31, 601, block.data());
+    noise(5, 2, -7, -300, 3, 31, 601, block.data(), level);
     std::uint64_t sum = 0, odd = 1;
     for (const float value : block) {
         std::uint32_t bits;
@@ -48,15 +48,15 @@ void the_bits_of_a_block() {
     EXPECT_EQUAL(sum, 0x5c395da5a5b38f01U);
 }
 
-void a_window_is_part_of_the_whole() {
+void a_window_is_part_of_the_whole(Level level) {
     std::vector<float> whole(20 * 301), part(7 * 33);
-    noise(1, 0, -3, -5, 1, 20, 301, whole.data());
-    noise(1, 0, 4, 250, 1, 7, 33, part.data());
+    noise(1, 0, -3, -5, 1, 20, 301, whole.data(), level);
+    noise(1, 0, 4, 250, 1, 7, 33, part.data(), level);
     for (std::size_t i = 0; i < 7; ++i)
         for (std::size_t j = 0; j < 33; ++j) EXPECT_EQUAL(part[i * 33 + j], whole[(i + 7) * 301 + j + 255]);
 }
 
-void the_formula_of_box_and_muller() {
+void the_formula_of_box_and_muller(Level level) {
     std::vector<std::uint32_t> first, second;
     for (std::uint32_t a = 0; a < 64; ++a)
         for (std::uint32_t b = 0; b < 64; ++b) {
@@ -64,7 +64,7 @@ void the_formula_of_box_and_muller() {
             second.push_back(b * 0x03F03F0FU + 1);
         }
     std::vector<float> met(first.size());
-    normals(first.data(), second.data(), static_cast<Index>(met.size()), met.data());
+    normals(first.data(), second.data(), static_cast<Index>(met.size()), met.data(), level);
     for (std::size_t i = 0; i < met.size(); ++i) {
         const double u1 = (first[i] + 0.5) / 4294967296.0, u2 = (second[i] + 0.5) / 4294967296.0;
         EXPECT_NEAR(met[i], std::sqrt(-2 * std::log(u1)) * std::cos(6.283185307179586 * u2), 1e-6);
@@ -77,7 +77,11 @@ void the_formula_of_box_and_muller() {
 
 int main() {
     stf::known_answers_of_philox();
-    stf::the_bits_of_a_block();
-    stf::a_window_is_part_of_the_whole();
-    stf::the_formula_of_box_and_muller();
+    for (const char* name : {"portable", "x86_64_v3", "x86_64_v4"})
+        if (const std::optional<stf::Level> level = stf::level_named(name)) {
+            stf::the_bits_of_a_block(*level);
+            stf::a_window_is_part_of_the_whole(*level);
+            stf::the_formula_of_box_and_muller(*level);
+        }
+    EXPECT_EQUAL(stf::level_named("portable").has_value(), true);
 }
