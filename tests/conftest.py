@@ -12,6 +12,7 @@ import toy_backend
 from cuda_emulation import build_emulated
 from fakes import export_blur
 from networks_table import NetworksTable
+from shared_work import folder_of_the_run
 from stf_infer.engines import registry
 
 
@@ -48,7 +49,7 @@ def away_from_the_source_tree(tmp_path_factory):
 @pytest.fixture(scope="session")
 def emulated_cuda(tmp_path_factory) -> Any:
     """``stf_infer._cuda``, compiled for the host."""
-    return build_emulated(tmp_path_factory.mktemp("emulated"))
+    return build_emulated(folder_of_the_run(tmp_path_factory, "emulated"))
 
 
 @pytest.fixture(scope="session")

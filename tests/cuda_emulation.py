@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from shared_work import once
 from support import REPOSITORY
 
 CSRC = REPOSITORY / "csrc"
@@ -23,7 +24,20 @@ FLAGS = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-DS
 
 
 def build_emulated(folder: Path) -> Any:
-    """Compile the binding and every ``*_cuda.cu`` into one module, and import it."""
+    """Compile the binding and every ``*_cuda.cu`` into one module, unless it is in the folder already; import it."""
+    library = folder / f"_emulated{sysconfig.get_config_var('EXT_SUFFIX')}"
+    with once(library) as wanted:
+        if wanted:
+            _compile(library)
+    spec = importlib.util.spec_from_file_location("_emulated", library)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _compile(library: Path) -> None:
     pybind11 = pytest.importorskip("pybind11")
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
@@ -35,7 +49,7 @@ def build_emulated(folder: Path) -> Any:
     flags += [f"-I{path}" for path in [*includes, sysconfig.get_paths()["include"]]]
 
     def compiled(source: Path) -> Path:
-        built = folder / f"{source.name}.o"
+        built = library.with_name(f"{source.name}.o")
         # The binding is long and does little: optimising it takes longer than it saves.
         level = "-O0" if source.suffix == ".cpp" else "-O1"
         command = [compiler, *flags, level, "-x", "c++", "-c", str(source), "-o", str(built)]
@@ -45,14 +59,9 @@ def build_emulated(folder: Path) -> Any:
 
     with ThreadPoolExecutor(2) as pool:
         objects = list(pool.map(compiled, [*sorted(CSRC.glob("bind/cuda_*.cpp")), *sorted(CSRC.glob("*/*_cuda.cu"))]))
-    library = folder / f"_emulated{sysconfig.get_config_var('EXT_SUFFIX')}"
-    subprocess.run([compiler, *flags, "-shared", *map(str, objects), "-o", str(library)], check=True, env=env)
-    spec = importlib.util.spec_from_file_location("_emulated", library)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    whole = library.with_suffix(".part")
+    subprocess.run([compiler, *flags, "-shared", *map(str, objects), "-o", str(whole)], check=True, env=env)
+    whole.rename(library)
 
 
 class OnDevice:

@@ -18,6 +18,7 @@ from torch import nn
 
 import stf_infer
 from shared_scenes import side_of_several_tiles
+from shared_work import once
 from stf_export import export, networks
 from stf_export.networks.base import FusionNetwork
 from stf_export.samplers import Sampler
@@ -152,7 +153,7 @@ def exported(name: str, folder: Path) -> Bundle:
 
 
 class Exports:
-    """Bundles, each written once; a network whose export failed fails at once the next time."""
+    """Bundles, each written once in a folder; a network whose export failed fails at once the next time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -165,7 +166,9 @@ class Exports:
             raise self.failed[name]
         try:
             if name not in self.bundles:
-                self.bundles[name] = exported(name, self.folder)
+                written = self.folder / f"{name}.stf"
+                with once(written) as wanted:
+                    self.bundles[name] = exported(name, self.folder) if wanted else Bundle.open(written)
             return self.bundles[name]
         except Exception as error:
             self.failed[name] = error

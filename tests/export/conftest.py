@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import pytest
 
+from shared_work import folder_of_the_run
 from tiny_networks import ThreeInputs, contract_for
 
 
@@ -23,12 +24,12 @@ def tiny_bundle(tmp_path_factory, tiny_contract):
 
 @pytest.fixture(scope="session")
 def exports(tmp_path_factory):
-    """Bundles of the zoo, each written once in a run of the tests."""
+    """Bundles of the zoo, each written once in a run of the tests, whatever the number of processes."""
     import torch
 
     from zoo_support import Exports
 
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
-    yield Exports(tmp_path_factory.mktemp("zoo"))
+    yield Exports(folder_of_the_run(tmp_path_factory, "zoo"))
     torch.set_num_threads(threads)
