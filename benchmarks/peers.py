@@ -7,14 +7,15 @@ Three 4-band int16 rasters on one grid, uncompressed, through EDCSTFN, into an i
 
     loop-onnxruntime   rasterio windows with the network's halo, one after the other, ONNX Runtime in fp32
     loop-openvino      the same with OpenVINO at its own defaults (bf16 where the processor has it)
-    monai              SlidingWindowInferer on the torch network, whole rasters in memory (`pip install monai`)
+    monai              SlidingWindowInferer on the torch network, whole rasters in memory
     stf-fp32           stf-infer on ONNX Runtime in fp32
     terratorch         its tiled_inference on the torch network, whole rasters in memory (see below)
     stf                stf-infer with what it picks of fp32 and engines for OpenVINO in bf16 and int8 within the
                        budget, built before
 
-terratorch imports torchvision and 20 other packages that its tiler does not use. Where `pip install --no-deps
-terratorch tqdm` has put its files, the file of the tiler is loaded on its own.
+monai and terratorch take part where they are installed. terratorch imports torchvision and 20 other packages that its
+tiler does not use: `pip install --no-deps terratorch tqdm` is enough, the file of the tiler is loaded on its own. It
+mirrors the rasters at the scene's border, where the network pads with zeros: a ring as wide as the halo differs.
 
 The loops take the plain torch export of the network. All run in turns, so that other work on the machine meets all of
 them. Printed are medians of wall time (from the start of reading to the finished file, engine open), peak resident
@@ -44,13 +45,19 @@ from rasterio.windows import Window
 ROLES = ("coarse_t1", "fine_t1", "coarse_t2")
 PEERS = ("loop-onnxruntime", "loop-openvino", "monai", "terratorch", "stf-fp32", "stf")
 
+# What has to be found for those that the project does not install itself, and what puts it there.
+NEEDS = {
+    "monai": (("monai",), "pip install monai"),
+    "terratorch": (("terratorch", "tqdm"), "pip install --no-deps terratorch tqdm"),
+}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=2752)
     parser.add_argument("--tile", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--only", nargs="+", choices=PEERS, default=[name for name in PEERS if not lacking(name)])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--child", choices=PEERS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -58,11 +65,20 @@ def main() -> None:
     if args.child:
         print(json.dumps({"seconds": run(args.child, args.folder, args.tile)}))
         return
+    for name in args.only:
+        if lacking(name):
+            parser.error(f"{name} lacks {', '.join(lacking(name))}: {NEEDS[name][1]}")
     with tempfile.TemporaryDirectory() as name:
         report = compare(Path(name), args)
     show(report)
     if args.out:
         args.out.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def lacking(name: str) -> list[str]:
+    """Modules of a peer that are not installed."""
+    modules, _ = NEEDS.get(name, ((), ""))
+    return [module for module in modules if importlib.util.find_spec(module) is None]
 
 
 def compare(folder: Path, args: argparse.Namespace) -> dict[str, object]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import importlib.util
 import json
 import os
 import shutil
@@ -63,13 +62,6 @@ def _no_nvcc() -> str:
     return "" if shutil.which("nvcc") else "needs nvcc, which is not installed"
 
 
-def _peers() -> tuple[str, ...]:
-    """MONAI and terratorch take part where they are installed."""
-    names = ("loop-onnxruntime", "loop-openvino", "monai", "terratorch", "stf-fp32", "stf")
-    others = ("monai", "terratorch")
-    return ("--only", *(name for name in names if name not in others or importlib.util.find_spec(name)))
-
-
 def _made(name: str) -> tuple[str, str]:
     """Bundles and engines that take long to make are kept for the next time."""
     return "--folder", f"build/benchmarks/{name}"
@@ -105,8 +97,8 @@ def benchmarks() -> tuple[Benchmark, ...]:
                   ("--scenes", "1", "--skip-steps", "--samples", "2"), ""),
         Benchmark("precision", "What reduced precisions cost the shipped network", ("precision.py",),
                   (str(bundle_path()),), (str(bundle_path()),), ""),
-        Benchmark("peers", "A scene through loops and tilers that a user would take instead", ("peers.py",), _peers(),
-                  (*_peers(), "--side", "1024", "--tile", "256", "--rounds", "1"), "--out"),
+        Benchmark("peers", "A scene through loops and tilers that a user would take instead", ("peers.py",), (),
+                  ("--side", "1024", "--tile", "256", "--rounds", "1"), "--out"),
         Benchmark("engines", "The engine that `run` picks beside plain exports", ("engine_speed.py",),
                   ("--no-results", "--rounds", "7", *_made("speed")),
                   ("--no-results", "--network", "edcstfn", "--rounds", "5")),
