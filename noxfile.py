@@ -71,7 +71,8 @@ def lint(session: nox.Session) -> None:
 def sanitize(session: nox.Session) -> None:
     """Run the core's tests, C++ and Python, under AddressSanitizer and UndefinedBehaviorSanitizer."""
     compiler = os.environ.get("CXX") or first_of(session, "a C++ compiler (apt: g++)", "c++", "g++", "clang++")
-    session.install("cmake", "pybind11", "pytest", "hypothesis", "randomgen", "filelock", *CONSTRAINTS)
+    packages = ("cmake", "pybind11", "pytest", "hypothesis", "randomgen", "filelock", "ml_dtypes")
+    session.install(*packages, *CONSTRAINTS)
     options = {"STF_SANITIZE": "ON", "STF_CPP_TESTS": "ON", "CMAKE_CXX_COMPILER": compiler}
     settings = [f"-Ccmake.define.{name}={value}" for name, value in options.items()]
     session.install(".", "-Cbuild-dir=build/sanitize", *settings, *CONSTRAINTS)

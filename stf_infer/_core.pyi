@@ -2,7 +2,7 @@
 """The typed face of the compiled core. Arrays must be C-contiguous and of exactly the stated dtype.
 
 Every call on arrays releases the GIL. Wrong shapes, sizes and read-only outputs raise ValueError with the value in the
-message; a wrong dtype or layout raises TypeError.
+message; a wrong dtype or layout raises TypeError, which names a tile's dtype beside those that are wanted.
 """
 
 from collections.abc import Sequence
@@ -22,10 +22,14 @@ def gather(
     border: str,
     y: int,
     x: int,
-    tile: NDArray[np.float32],
+    tile: NDArray[Any],
     unit: int = 1,
 ) -> None:
     """Write the tile at (y, x) of a grid: ``clamp(strip * scale + offset, low, high)``.
+
+    All arithmetic is in float32. A tile of float16 or bfloat16 gets the same values, rounded once: to nearest, half to
+    even. What is beyond the type's range becomes infinite (float16: sizes from 65520 on, bfloat16: from 3.3962e38 on),
+    what is at most half of its smallest number becomes 0 (float16: 2**-25), and NaN stays NaN.
 
     Args:
         strip: (C, rows, W) numbers of any raster type: all columns, grid rows from ``first_row``.
@@ -40,7 +44,8 @@ def gather(
             grids of one scene on top of each other.
         y: Grid row of the tile's first pixel; may lie past the border.
         x: Grid column of the tile's first pixel; may lie past the border.
-        tile: (C, h, w) output.
+        tile: (C, h, w) output of float32, float16, or bfloat16, which is a dtype of NumPy where ml_dtypes is imported;
+            the core itself does without that package.
         unit: For ``mirror``: pixels that a coarse one covers; the far mirror stands at the end of the last coarse
             pixel.
     """
@@ -57,9 +62,11 @@ def gather_bilinear(
     row_weight: NDArray[np.float32],
     columns: NDArray[np.int64],
     column_weight: NDArray[np.float32],
-    tile: NDArray[np.float32],
+    tile: NDArray[Any],
 ) -> None:
     """Write a tile interpolated bilinearly from a coarser grid, after scaling and clamping.
+
+    In float32; a tile of another type is rounded once, after it was interpolated.
 
     Args:
         strip: As for :func:`gather`, on the coarse grid.
@@ -73,7 +80,7 @@ def gather_bilinear(
         row_weight: (h,) weight of the lower row.
         columns: (w,) left coarse column of each tile column.
         column_weight: (w,) weight of the right column.
-        tile: (C, h, w) output.
+        tile: As for :func:`gather`.
     """
 
 def fill_invalid(strip: NDArray[Any], valid: NDArray[np.uint8], fallback: NDArray[np.float64]) -> None:

@@ -2,9 +2,10 @@
 """The typed face of the core on a CUDA device: the operations of :mod:`stf_infer._core`, with the same arguments.
 
 Built with ``-C cmake.define.STF_CUDA=ON`` where nvcc is. Arrays are anything with ``__cuda_array_interface__`` (PyCUDA,
-CuPy, torch) or DLPack, C-contiguous and of exactly the dtype that :mod:`stf_infer._core` states. ``stream`` is the
-handle of a CUDA stream, 0 the default one; what another stream still writes to an array has to be waited for. Work is
-queued and the call returns: arrays must live until the stream has done it, and their device must be the current one.
+CuPy, torch) or DLPack, C-contiguous and of exactly the dtype that :mod:`stf_infer._core` states. ``typestr`` has no
+letter for bfloat16: "<V2" is taken for it, as ml_dtypes and torch write it, and so is bfloat16 by DLPack. ``stream`` is
+the handle of a CUDA stream, 0 the default one; what another stream still writes to an array has to be waited for. Work
+is queued and the call returns: arrays must live until the stream has done it, and their device must be the current one.
 
 Mistakes in arguments raise ValueError with the value in the message, on a machine without a device too; then a machine
 without one raises RuntimeError with the reason. No call copies between host and device.

@@ -35,12 +35,6 @@ Normalisation normalisation(const py::object& scale, const py::object& offset, f
             DeviceArray(offset, "offset").with_size(channels).data<const float>(), low, high};
 }
 
-float* tile_data(const DeviceArray& tile, Index channels) {
-    tile.with_dims(3);
-    STF_CHECK(tile.shape(0) == channels, "tile has ", tile.shape(0), " channels; the strip has ", channels);
-    return tile.data<float>();
-}
-
 // Calls `work` with a null pointer of the array's type.
 template <class Work>
 void for_pixel_type(const DeviceArray& array, const char* name, const Work& work) {
@@ -49,6 +43,19 @@ void for_pixel_type(const DeviceArray& array, const char* name, const Work& work
     STF_FOR_EACH_PIXEL_TYPE(STF_TRY)
 #undef STF_TRY
     fail(name, " has type ", array.type(), "; 8 to 32-bit integers, float32 or float64 are wanted");
+}
+
+// Calls `work` with the tile's numbers as a pointer to their type.
+template <class Work>
+void for_tile_type(const DeviceArray& tile, Index channels, const Work& work) {
+    tile.with_dims(3);
+    STF_CHECK(tile.shape(0) == channels, "tile has ", tile.shape(0), " channels; the strip has ", channels);
+#define STF_TRY(T, E) \
+    if (tile.type() == type_text<E>()) return work(tile.data<E>());
+    STF_FOR_EACH_TILE_TYPE(STF_TRY, )
+#undef STF_TRY
+    fail("tile has type ", tile.type(), "; float32 (", type_text<float>(), "), float16 (", type_text<Float16>(),
+         ") or bfloat16 (", type_text<BFloat16>(), ") is wanted");
 }
 
 template <class Work>
@@ -71,11 +78,12 @@ void bind_gather(py::module_& m) {
             const Normalisation values = normalisation(scale, offset, low, high, shape.channels);
             const Border mode = border_named(border);
             STF_CHECK(unit >= 1, "unit is ", unit, "; 1 or more is wanted");
-            float* to = tile_data(out, shape.channels);
-            for_pixel_type(in, "strip", [&](auto* type) {
-                using T = std::remove_pointer_t<decltype(type)>;
-                const T* from = in.data<const T>();
-                cuda::gather<T>(ready(stream), from, shape, values, mode, unit, y, x, out.shape(1), out.shape(2), to);
+            for_tile_type(out, shape.channels, [&](auto* to) {
+                for_pixel_type(in, "strip", [&](auto* type) {
+                    using T = std::remove_pointer_t<decltype(type)>;
+                    const T* from = in.data<const T>();
+                    cuda::gather(ready(stream), from, shape, values, mode, unit, y, x, out.shape(1), out.shape(2), to);
+                });
             });
         },
         py::arg("strip"), py::arg("first_row"), py::arg("grid_rows"), py::arg("scale"), py::arg("offset"),
@@ -89,7 +97,7 @@ void bind_gather(py::module_& m) {
             const DeviceArray in(strip, "strip"), out(tile, "tile", true);
             const Strip shape = strip_shape(in, first_row, grid_rows);
             const Normalisation values = normalisation(scale, offset, low, high, shape.channels);
-            float* to = tile_data(out, shape.channels);
+            out.with_dims(3);
             const Index height = out.shape(1), width = out.shape(2);
             const Interpolation along_y{DeviceArray(rows, "rows").with_size(height).data<const std::int64_t>(),
                                         DeviceArray(row_weight, "row_weight").with_size(height).data<const float>(),
@@ -97,10 +105,12 @@ void bind_gather(py::module_& m) {
             const Interpolation along_x{
                 DeviceArray(columns, "columns").with_size(width).data<const std::int64_t>(),
                 DeviceArray(column_weight, "column_weight").with_size(width).data<const float>(), width};
-            for_pixel_type(in, "strip", [&](auto* type) {
-                using T = std::remove_pointer_t<decltype(type)>;
-                const T* from = in.data<const T>();
-                cuda::gather_bilinear<T>(ready(stream), from, shape, values, along_y, along_x, to);
+            for_tile_type(out, shape.channels, [&](auto* to) {
+                for_pixel_type(in, "strip", [&](auto* type) {
+                    using T = std::remove_pointer_t<decltype(type)>;
+                    const T* from = in.data<const T>();
+                    cuda::gather_bilinear(ready(stream), from, shape, values, along_y, along_x, to);
+                });
             });
         },
         py::arg("strip"), py::arg("first_row"), py::arg("grid_rows"), py::arg("scale"), py::arg("offset"),

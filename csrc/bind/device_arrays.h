@@ -8,9 +8,11 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
+#include "bind/type_text.h"
 #include "stf/check.h"
 #include "stf/types.h"
 
@@ -18,21 +20,13 @@ namespace stf::bind {
 
 namespace py = pybind11;
 
-// As NumPy writes a type of native byte order: "<f4", "|u1".
-template <class T>
-std::string type_text() {
-    const char kind = std::is_floating_point_v<T> ? 'f' : std::is_signed_v<T> ? 'i' : 'u';
-    const char order = sizeof(T) == 1 ? '|' : PY_LITTLE_ENDIAN ? '<' : '>';
-    return std::string{order, kind} + std::to_string(sizeof(T));
-}
-
 // The head of what a capsule "dltensor" points to: DLTensor of DLPack's
 // dlpack.h, whose layout is fixed.
 struct DlpackTensor {
     void* data;
     std::int32_t device_kind, device_number;
     std::int32_t dims;
-    std::uint8_t kind, bits;  // of a number: 0 signed, 1 unsigned, 2 floating
+    std::uint8_t kind, bits;  // of a number: 0 signed, 1 unsigned, 2 floating, 4 bfloat16
     std::uint16_t lanes;
     const std::int64_t* shape;
     const std::int64_t* strides;  // in numbers; null: C-contiguous
@@ -106,7 +100,8 @@ class DeviceArray {
                   dlpack_cuda, ", CUDA, is wanted");
         const py::capsule held = owner.attr("__dlpack__")();
         const auto& tensor = *static_cast<const DlpackTensor*>(held.get_pointer());
-        const char kind = tensor.kind == 0 ? 'i' : tensor.kind == 1 ? 'u' : tensor.kind == 2 ? 'f' : '?';
+        constexpr std::string_view kinds = "iuf?V";
+        const char kind = tensor.kind < kinds.size() ? kinds[tensor.kind] : '?';
         const char order = tensor.bits == 8 ? '|' : PY_LITTLE_ENDIAN ? '<' : '>';
         type_ = std::string{order, tensor.lanes == 1 ? kind : '?'} + std::to_string(tensor.bits / 8);
         shape_.assign(tensor.shape, tensor.shape + tensor.dims);

@@ -8,6 +8,7 @@
 #include "bind/arrays.h"
 #include "bind/bindings.h"
 #include "bind/borders.h"
+#include "bind/type_text.h"
 #include "blend/blend.h"
 #include "fill/fill.h"
 #include "gather/gather.h"
@@ -34,10 +35,20 @@ Normalisation normalisation(const Dense<float>& scale, const Dense<float>& offse
     return {data(scale), data(offset), low, high};
 }
 
-void check_tile(const Dense<float>& tile, Index channels) {
+// Calls work(tile_rows, tile_columns, to) with the tile's numbers as a pointer to their type.
+template <class Work>
+void for_tile_type(py::array& tile, Index channels, const Work& work) {
     check_dims(tile, 3, "tile");
+    const std::string type = py::str(tile.dtype().attr("str"));
+    if ((tile.flags() & py::array::c_style) == 0) throw py::type_error("tile is not C-contiguous");
     check_dense(tile, "tile", true);
     STF_CHECK(tile.shape(0) == channels, "tile has ", tile.shape(0), " channels; the strip has ", channels);
+#define STF_TRY(T, E) \
+    if (type == type_text<E>()) return work(tile.shape(1), tile.shape(2), static_cast<E*>(tile.mutable_data()));
+    STF_FOR_EACH_TILE_TYPE(STF_TRY, )
+#undef STF_TRY
+    throw py::type_error("tile has dtype " + std::string(py::str(tile.dtype())) +
+                         "; float32, float16, or bfloat16 of ml_dtypes is wanted");
 }
 
 template <class T>
@@ -46,17 +57,16 @@ void bind_gather(py::module_& m) {
         "gather",
         [](const Dense<T>& strip, Index first_row, Index grid_rows, const Dense<float>& scale,
            const Dense<float>& offset, float low, float high, const std::string& border, Index y, Index x,
-           Dense<float>& tile, Index unit) {
+           py::array& tile, Index unit) {
             const Strip shape = strip_shape(strip, first_row, grid_rows);
             const Normalisation values = normalisation(scale, offset, low, high, shape.channels);
             const Border mode = border_named(border);
             STF_CHECK(unit >= 1, "unit is ", unit, "; 1 or more is wanted");
-            check_tile(tile, shape.channels);
-            float* out = tile.mutable_data();
-            const Index rows = tile.shape(1), columns = tile.shape(2);
             const T* in = data(strip);
-            py::gil_scoped_release release;
-            gather<T>(in, shape, values, mode, unit, y, x, rows, columns, out);
+            for_tile_type(tile, shape.channels, [&](Index rows, Index columns, auto* out) {
+                py::gil_scoped_release release;
+                gather(in, shape, values, mode, unit, y, x, rows, columns, out);
+            });
         },
         py::arg("strip").noconvert(), py::arg("first_row"), py::arg("grid_rows"), py::arg("scale").noconvert(),
         py::arg("offset").noconvert(), py::arg("low"), py::arg("high"), py::arg("border"), py::arg("y"), py::arg("x"),
@@ -66,20 +76,20 @@ void bind_gather(py::module_& m) {
         [](const Dense<T>& strip, Index first_row, Index grid_rows, const Dense<float>& scale,
            const Dense<float>& offset, float low, float high, const Dense<std::int64_t>& rows,
            const Dense<float>& row_weight, const Dense<std::int64_t>& columns, const Dense<float>& column_weight,
-           Dense<float>& tile) {
+           py::array& tile) {
             const Strip shape = strip_shape(strip, first_row, grid_rows);
             const Normalisation values = normalisation(scale, offset, low, high, shape.channels);
-            check_tile(tile, shape.channels);
-            check_size(rows, tile.shape(1), "rows");
-            check_size(row_weight, tile.shape(1), "row_weight");
-            check_size(columns, tile.shape(2), "columns");
-            check_size(column_weight, tile.shape(2), "column_weight");
-            const Interpolation along_y{data(rows), data(row_weight), tile.shape(1)};
-            const Interpolation along_x{data(columns), data(column_weight), tile.shape(2)};
-            float* out = tile.mutable_data();
             const T* in = data(strip);
-            py::gil_scoped_release release;
-            gather_bilinear<T>(in, shape, values, along_y, along_x, out);
+            for_tile_type(tile, shape.channels, [&](Index height, Index width, auto* out) {
+                check_size(rows, height, "rows");
+                check_size(row_weight, height, "row_weight");
+                check_size(columns, width, "columns");
+                check_size(column_weight, width, "column_weight");
+                const Interpolation along_y{data(rows), data(row_weight), height};
+                const Interpolation along_x{data(columns), data(column_weight), width};
+                py::gil_scoped_release release;
+                gather_bilinear(in, shape, values, along_y, along_x, out);
+            });
         },
         py::arg("strip").noconvert(), py::arg("first_row"), py::arg("grid_rows"), py::arg("scale").noconvert(),
         py::arg("offset").noconvert(), py::arg("low"), py::arg("high"), py::arg("rows").noconvert(),

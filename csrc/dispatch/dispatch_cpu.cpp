@@ -4,13 +4,29 @@
 
 #include "stf/target.h"
 
+#ifdef STF_X86_TARGETS
+#include <cpuid.h>
+#endif
+
 namespace stf {
+
+#ifdef STF_X86_TARGETS
+namespace {
+
+// Not every compiler that has `__builtin_cpu_supports` knows of it.
+bool has_f16c() {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
+}  // namespace
+#endif
 
 Level machine_level() {
 #ifdef STF_X86_TARGETS
     static const Level level = [] {
         const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                        __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+                        __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") && has_f16c();
         const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                         __builtin_cpu_supports("avx512vl");

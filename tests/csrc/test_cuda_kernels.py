@@ -6,6 +6,7 @@ The CPU's operations are proved against NumPy in the other files of this folder.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -49,8 +50,16 @@ def pixels(dtype: Any, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     return rng.integers(0 if np.dtype(dtype).kind == "u" else -100, 120, shape).astype(dtype)
 
 
-def blank(*shape: int) -> np.ndarray:
-    return np.full(shape, -77, np.float32)
+def blank(*shape: int, dtype: Any = np.float32) -> np.ndarray:
+    return np.full(shape, -77, dtype)
+
+
+@pytest.fixture(params=["float32", "float16", "bfloat16"])
+def tile_type(request):
+    """Each type that the numbers of a tile may have."""
+    if request.param == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    return np.dtype(request.param)
 
 
 # Gather --------------------------------------------------------------------------------------------------
@@ -67,13 +76,31 @@ def test_gather(cuda, border, size):
 
 
 @pytest.mark.parametrize("dtype", PIXEL_TYPES)
-def test_gather_and_bilinear_of_every_type(cuda, dtype):
-    strip, scale, offset = pixels(dtype, (2, 6, 9)), numbers(0.3, 7), numbers(-1, 0)
-    arguments = [strip, 2, 8, scale, offset, -50.0, 90.0, "reflect", 3, -4, blank(2, 5, 40), 1]
-    cpu, device = both(cuda, "gather", arguments, 10)
-    assert device.tobytes() == cpu.tobytes()
-    arguments = [strip, 0, 6, scale, offset, -50.0, 90.0, *positions(19, 6), *positions(37, 9), blank(2, 19, 37)]
-    cpu, device = both(cuda, "gather_bilinear", arguments, 11)
+@pytest.mark.parametrize("border", BORDERS)
+def test_gather_of_every_type(cuda, dtype, border, tile_type):
+    """A channel goes beyond the range of float16, and another is subnormal in it."""
+    strip, scale, offset = pixels(dtype, (3, 6, 9)), numbers(0.3, 900, 3e-7), numbers(-1, 0, 1e-8)
+    tile = blank(3, 5, 40, dtype=tile_type)
+    for limits in ((-50.0, 90.0), (-np.inf, np.inf)):
+        arguments = [strip, 0, 6, scale, offset, *limits, border, 3, -4, tile, 1]
+        cpu, device = both(cuda, "gather", arguments, 10)
+        assert device.tobytes() == cpu.tobytes()
+
+
+@pytest.mark.parametrize("dtype", PIXEL_TYPES)
+def test_bilinear_of_every_type(cuda, dtype, tile_type):
+    strip, scale, offset = pixels(dtype, (3, 6, 9)), numbers(0.3, 900, 3e-7), numbers(-1, 0, 1e-8)
+    tile = blank(3, 19, 37, dtype=tile_type)
+    for limits in ((-50.0, 90.0), (-np.inf, np.inf)):
+        arguments = [strip, 0, 6, scale, offset, *limits, *positions(19, 6), *positions(37, 9), tile]
+        cpu, device = both(cuda, "gather_bilinear", arguments, 11)
+        assert device.tobytes() == cpu.tobytes()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 65519.996, 65520, 2**-25, 3 * 2**-25, 2**-149, 3.4e38])
+def test_numbers_that_round_in_a_way_of_their_own(cuda, value, tile_type):
+    strip, tile = np.full((1, 1, 3), value, np.float32), blank(1, 1, 3, dtype=tile_type)
+    cpu, device = both(cuda, "gather", [strip, 0, 1, numbers(1), numbers(0), -np.inf, np.inf, "edge", 0, 0, tile], 10)
     assert device.tobytes() == cpu.tobytes()
 
 
@@ -228,6 +255,32 @@ def test_arrays_by_dlpack(cuda, dtype):
         ByDlpack(strip), 0, 4, OnDevice(numbers(1, 1)), ByDlpack(numbers(0, 0)), -1e9, 1e9, "edge", 0, 0, ByDlpack(tile)
     )
     assert np.array_equal(tile, strip.astype(np.float32))
+
+
+def test_tiles_of_16_bits_by_what_they_say(cuda):
+    """bfloat16 as ml_dtypes and torch write it; torch says it by DLPack too."""
+    strip, one, zero = OnDevice(pixels(np.uint8, (1, 3, 4))), OnDevice(numbers(1)), OnDevice(numbers(0))
+    given = (strip, 0, 3, one, zero, -1e9, 1e9, "edge", 0, 0)
+    bits = np.zeros((1, 3, 4), np.uint16)
+    cuda.gather(*given, OnDevice(bits, typestr="<V2"))
+    assert np.array_equal((bits.astype(np.uint32) << 16).view(np.float32), strip.array)
+    cuda.gather(*given, OnDevice(bits, typestr="<f2"))
+    assert np.array_equal(bits.view(np.float16), strip.array)
+    torch = pytest.importorskip("torch")
+    cuda.gather(*given, ByDlpack(torch.from_numpy(bits.view(np.int16)).view(torch.bfloat16)))
+    assert np.array_equal((bits.astype(np.uint32) << 16).view(np.float32), strip.array)
+
+
+@pytest.mark.parametrize("typestr", ["<f8", "<u2", ">f4", ">f2", "|V2", ">V2"])
+def test_a_tile_of_another_type_is_named_beside_those_that_are_wanted(cuda, typestr):
+    strip, one, zero = OnDevice(pixels(np.uint8, (1, 3, 4))), OnDevice(numbers(1)), OnDevice(numbers(0))
+    tile = OnDevice(np.zeros((1, 3, 4), np.dtype(typestr)), typestr=typestr)
+    wanted = rf"^tile has type {re.escape(typestr)}; float32 \(<f4\), float16 \(<f2\) or bfloat16 \(<V2\) is wanted$"
+    with pytest.raises(ValueError, match=wanted):
+        cuda.gather(strip, 0, 3, one, zero, 0.0, 1.0, "edge", 0, 0, tile)
+    at = [OnDevice(a) for size, length in ((3, 3), (4, 4)) for a in positions(size, length)]
+    with pytest.raises(ValueError, match=wanted):
+        cuda.gather_bilinear(strip, 0, 3, one, zero, 0.0, 1.0, *at, tile)
 
 
 @pytest.mark.parametrize(
