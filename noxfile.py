@@ -33,7 +33,9 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Install everything and run the whole test suite, two files at a time: most tests keep one core busy."""
     session.install(f".[{TEST_EXTRAS}]", *CONSTRAINTS)
-    session.run("pytest", "-n", "2", "--dist", "loadfile", "-m", "not gpu", *session.posargs)
+    # Threads of OpenMP wait busily for each other: more of them than cores cost several times what they save.
+    env = {"OMP_NUM_THREADS": "1"}
+    session.run("pytest", "-n", "2", "--dist", "loadfile", "-m", "not gpu", *session.posargs, env=env)
 
 
 @nox.session
@@ -71,7 +73,7 @@ def lint(session: nox.Session) -> None:
 def sanitize(session: nox.Session) -> None:
     """Run the core's tests, C++ and Python, under AddressSanitizer and UndefinedBehaviorSanitizer."""
     compiler = os.environ.get("CXX") or first_of(session, "a C++ compiler (apt: g++)", "c++", "g++", "clang++")
-    packages = ("cmake", "pybind11", "pytest", "hypothesis", "randomgen", "filelock", "ml_dtypes")
+    packages = ("cmake", "pybind11", "pytest", "pytest-xdist", "hypothesis", "randomgen", "filelock", "ml_dtypes")
     session.install(*packages, *CONSTRAINTS)
     options = {"STF_SANITIZE": "ON", "STF_CPP_TESTS": "ON", "CMAKE_CXX_COMPILER": compiler}
     settings = [f"-Ccmake.define.{name}={value}" for name, value in options.items()]
@@ -87,7 +89,8 @@ def sanitize(session: nox.Session) -> None:
     env["STF_EMULATION_FLAGS"] = f"-fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all{shared}"
     watched = "from stf_infer import _core; assert b'__asan_report' in open(_core.__file__, 'rb').read(), _core"
     session.run("python", "-I", "-c", watched, env=env)
-    session.run("pytest", "-q", "tests/csrc", "tests/stf_infer/baselines/test_starfm.py", *session.posargs, env=env)
+    watched_tests = ("tests/csrc", "tests/stf_infer/baselines/test_starfm.py")
+    session.run("pytest", "-q", "-n", "2", "--dist", "loadfile", *watched_tests, *session.posargs, env=env)
 
 
 @nox.session

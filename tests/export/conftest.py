@@ -30,6 +30,6 @@ def exports(tmp_path_factory):
     from zoo_support import Exports
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(min(2, threads))
     yield Exports(folder_of_the_run(tmp_path_factory, "zoo"))
     torch.set_num_threads(threads)
