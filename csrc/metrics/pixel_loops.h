@@ -145,15 +145,20 @@ class AngleLoop {
     STF_HD void add(Index n, AngleSums& sums) {
         Vector wide{}, wide_directed{};
         double rest = 0, rest_directed = 0;
+        std::int64_t found = 0;
         Index i = 0;
         while (i + group <= n) {
             const Index groups = (n - i) / group, size = (groups < part / group ? groups : part / group) * group;
             multiply(i, 0, group);
             if (is_in_range(0)) {
                 multiply(i, group, size);
-                for (Index j = 0; j < size; j += group)
-                    if (!add_group(j, wide, wide_directed))
+                for (Index j = 0; j < size; j += group) {
+                    if (add_group(j, wide)) {
+                        found += group;
+                    } else {
                         angles_at<Vector, several>(p_, t_, bands_, i + j, wide, wide_directed);
+                    }
+                }
                 i += size;
             } else {  // neighbours are alike: nor are the others, most likely
                 const Index end = i + size;
@@ -163,7 +168,7 @@ class AngleLoop {
             }
         }
         for (; i < n; ++i) angles_at<double, 1>(p_, t_, bands_, i, rest, rest_directed);
-        const auto found = static_cast<std::int64_t>(sum_of(wide_directed) + rest_directed);
+        found += static_cast<std::int64_t>(sum_of(wide_directed) + rest_directed);
         sums.total += sum_of(wide) + rest;
         sums.pixels += found;
         sums.zero_vectors += n - found;
@@ -196,23 +201,23 @@ class AngleLoop {
         }
     }
 
+    // A group with a quotient that is not a number is not.
     STF_HD bool is_in_range(Index j) const {
         constexpr double least = 0x1p-14;
-        Vector inside = broadcast<Vector>(1.0);
+        auto inside = Vector{} == Vector{};
         STF_UNROLL
         for (int k = 0; k < several; ++k) {
             const Vector square = load<Vector>(quotient_ + j + k * lanes);
-            inside = square > least ? (square < small_square ? inside : Vector{}) : Vector{};
+            inside = inside & (square > least) & (square < small_square);
         }
-        return least_of(inside) == 1.0;  // it is not where a quotient is not a number
+        return all_of(inside);
     }
 
     // Adds the angles of a group if they are in the range; whether they are.
-    STF_HD bool add_group(Index j, Vector& angles, Vector& directed) const {
+    STF_HD bool add_group(Index j, Vector& angles) const {
         if (!is_in_range(j)) return false;
         STF_UNROLL
         for (int k = 0; k < several; ++k) angles += small_angle<Vector>(load<Vector>(quotient_ + j + k * lanes));
-        directed += static_cast<double>(several);
         return true;
     }
 

@@ -64,6 +64,7 @@ STF_HD double median(double a, double b, double c) { return greater(lesser(a, b)
 STF_HD double sum_of(double x) { return x; }
 STF_HD double least_of(double x) { return x; }
 STF_HD double greatest_of(double x) { return x; }
+STF_HD bool all_of(bool comparison) { return comparison; }
 
 template <class V>
 constexpr Index lanes_of = static_cast<Index>(sizeof(V) / sizeof(double));
@@ -186,6 +187,19 @@ STF_HD double greatest_of(Vector x) {
     double greatest = x[0];
     for (int lane = 1; lane < lanes; ++lane) greatest = greater(greatest, x[lane]);
     return greatest;
+}
+
+// Of a comparison, which is -1 or 0 in each lane.
+STF_HD bool all_of(VectorBits comparison) {
+#if defined(__AVX512F__)
+    return _mm512_movepi64_mask((__m512i)comparison) == 0xFF;  // NOLINT: the bits, not the value
+#elif defined(__AVX__)
+    return _mm256_movemask_pd((__m256d)comparison) == 0xF;  // NOLINT
+#elif defined(__SSE2__)
+    return _mm_movemask_pd((__m128d)comparison) == 0x3;  // NOLINT
+#else
+    return (comparison[0] & comparison[1]) != 0;
+#endif
 }
 
 #endif
