@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shlex
 import shutil
@@ -17,7 +16,7 @@ import numpy as np
 import pytest
 
 from shared_work import once
-from support import REPOSITORY
+from support import REPOSITORY, module_at
 
 CSRC = REPOSITORY / "csrc"
 FLAGS = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-DSTF_CUDA_MODULE=_emulated"]
@@ -29,12 +28,7 @@ def build_emulated(folder: Path) -> Any:
     with once(library) as wanted:
         if wanted:
             _compile(library)
-    spec = importlib.util.spec_from_file_location("_emulated", library)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_at(library, "_emulated")
 
 
 def _compile(library: Path) -> None:

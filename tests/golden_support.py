@@ -7,7 +7,6 @@ What is used is noted (:data:`used`), so that the table of networks can say what
 from __future__ import annotations
 
 import ast
-import importlib.util
 import json
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from support import shared_path
+from support import module_at, shared_path
 
 
 @dataclass
@@ -66,13 +65,7 @@ def read_golden(name: str) -> Golden:
 @cache
 def golden_weights() -> ModuleType:
     """The module that regenerates weights and inputs."""
-    path = shared_path("golden", "golden_weights.py")
-    spec = importlib.util.spec_from_file_location("golden_weights", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_at(shared_path("golden", "golden_weights.py"), "golden_weights")
 
 
 def load_golden_weights(network: nn.Module, golden: Golden) -> nn.Module:

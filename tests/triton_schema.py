@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from support import module_at
+
 
 def parse(text: str) -> Any:
     """The configuration as Triton reads it; a field or value that the schema does not know is an error."""
@@ -18,7 +20,4 @@ def parse(text: str) -> Any:
         pytest.skip("tritonclient is not installed")
     # Its package asks for gRPC, which reading a schema does not need.
     path = Path(next(iter(client.submodule_search_locations))) / "grpc" / "model_config_pb2.py"
-    spec = importlib.util.spec_from_file_location("triton_model_config", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return text_format.Parse(text, module.ModelConfig())
+    return text_format.Parse(text, module_at(path, "triton_model_config").ModelConfig())
