@@ -10,6 +10,7 @@
 
 #include "bind/arrays.h"
 #include "bind/bindings.h"
+#include "bind/levels.h"
 #include "bind/window_checks.h"
 
 namespace stf::bind {
@@ -53,12 +54,6 @@ T* writable(std::optional<Dense<T>>& array, std::vector<py::ssize_t> shape, cons
                   shape[i], " is wanted on axis ", i);
     check_dense(*array, name, true);
     return array->mutable_data();
-}
-
-const MetricsKernel* kernel_named(const std::optional<std::string>& name) {
-    const MetricsKernel* kernel = metrics_kernel(name ? name->c_str() : nullptr);
-    STF_CHECK(kernel != nullptr, "there is no kernel '", name.value_or(""), "' on this machine");
-    return kernel;
 }
 
 // (kind, taps, uniform, c1, c2, rows, columns): windows begin in [rows[0], rows[1]) and [columns[0], columns[1]).
@@ -128,7 +123,7 @@ void bind_metrics(py::module_& m) {
             STF_CHECK(work.indices.size() <= 2, work.indices.size(), " indices are given; at most 2 are wanted");
             STF_CHECK(threads >= 1, "threads is ", threads, "; 1 or more is wanted");
             work.threads = threads;
-            work.kernel = kernel_named(kernel);
+            work.kernel = &metrics_kernel(checked_level(kernel));
 
             const auto count = static_cast<py::ssize_t>(work.indices.size());
             MeasuredSums sums{};
@@ -182,10 +177,8 @@ void bind_metrics(py::module_& m) {
         },
         py::arg("into").noconvert(), py::arg("other").noconvert());
     m.def("metrics_kernels", [] {
-        const MetricsKernel* found[8];
-        const Index n = metrics_kernels(found, 8);
         std::vector<std::string> names;
-        for (Index i = 0; i < n; ++i) names.emplace_back(found[i]->name);
+        for (const Level level : machine_levels()) names.emplace_back(name_of(level));
         return names;
     });
     m.def(

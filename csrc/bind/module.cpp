@@ -8,6 +8,7 @@
 #include "bind/arrays.h"
 #include "bind/bindings.h"
 #include "bind/borders.h"
+#include "bind/levels.h"
 #include "bind/type_text.h"
 #include "blend/blend.h"
 #include "fill/fill.h"
@@ -173,12 +174,6 @@ void bind_finalise(py::module_& m) {
         },
         py::arg("sums").noconvert(), py::arg("valid"), py::arg("scale").noconvert(), py::arg("offset").noconvert(),
         py::arg("low"), py::arg("high"), py::arg("nodata"), py::arg("stored").noconvert());
-}
-
-Level checked_level(const std::optional<std::string>& name) {
-    const std::optional<Level> level = level_named(name ? name->c_str() : nullptr);
-    STF_CHECK(level.has_value(), "there is no kernel '", name.value_or(""), "' on this machine");
-    return *level;
 }
 
 void bind_noise(py::module_& m) {

@@ -2,7 +2,7 @@
 // The one place that says which instruction sets run here.
 #include <cstring>
 
-#include "stf/target.h"
+#include "stf/dispatch.h"
 
 #ifdef STF_X86_TARGETS
 #include <cpuid.h>
@@ -38,11 +38,21 @@ Level machine_level() {
 #endif
 }
 
+std::vector<Level> machine_levels() {
+    std::vector<Level> levels;
+    for (const Level level : {Level::v4, Level::v3, Level::portable})
+        if (level <= machine_level()) levels.push_back(level);
+    return levels;
+}
+
+const char* name_of(Level level) {
+    constexpr const char* names[] = {"portable", "x86_64_v3", "x86_64_v4"};
+    return names[static_cast<int>(level)];
+}
+
 std::optional<Level> level_named(const char* name) {
-    if (name == nullptr) return machine_level();
-    const char* const names[] = {"portable", "x86_64_v3", "x86_64_v4"};
-    for (const Level level : {Level::portable, Level::v3, Level::v4})
-        if (level <= machine_level() && std::strcmp(name, names[static_cast<int>(level)]) == 0) return level;
+    for (const Level level : machine_levels())
+        if (name == nullptr || std::strcmp(name, name_of(level)) == 0) return level;
     return std::nullopt;
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "metrics/sums.h"
+#include "stf/dispatch.h"
 #include "stf/types.h"
 
 namespace stf {
@@ -88,9 +89,6 @@ struct WindowSum {
 };
 
 struct MetricsKernel {
-    const char* name;
-    Index lanes;
-    bool (*runs_here)();
     void (*convert)(const void* raw, PixelType type, Index count, double scale, double offset, double* out);
     bool (*is_finite)(const void* raw, PixelType type, Index count);
     // Of `count` pairs; meanwhile the `ahead` pairs behind them are asked for. Where a value is not finite, neither is
@@ -106,10 +104,6 @@ struct MetricsKernel {
     std::uint64_t (*read)(const std::uint64_t* words, Index count);
 };
 
-// The fastest one that runs on this machine, or the one of that name; null where there is none.
-const MetricsKernel* metrics_kernel(const char* name = nullptr);
-
-// Kernels that run on this machine, the fastest first, up to `most`; returns how many.
-Index metrics_kernels(const MetricsKernel** found, Index most);
+const MetricsKernel& metrics_kernel(Level level = machine_level());
 
 }  // namespace stf

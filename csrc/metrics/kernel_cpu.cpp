@@ -4,9 +4,6 @@
 #include "metrics/pixel_loops.h"
 #include "metrics/window_loops.h"
 
-#define STF_TEXT_OF(x) #x
-#define STF_TEXT(x) STF_TEXT_OF(x)
-
 namespace stf {
 
 namespace STF_TARGET {
@@ -97,9 +94,8 @@ std::uint64_t read(const std::uint64_t* STF_RESTRICT words, Index n) {
 
 }  // namespace
 
-const MetricsKernel kernel = {
-    STF_TEXT(STF_TARGET), lanes,      runs_here,  convert,    is_finite,      pairs_f32, pairs_f64,
-    angles_f32,           angles_f64, errors_f32, errors_f64, window_doubles, windows,   read};
+const MetricsKernel kernel = {convert,    is_finite,  pairs_f32,      pairs_f64, angles_f32, angles_f64,
+                              errors_f32, errors_f64, window_doubles, windows,   read};
 
 }  // namespace STF_TARGET
 

@@ -380,7 +380,7 @@ void merge_pairs(PairSums* into, const PairSums* other, Index bands) {
 
 std::uint64_t read_words(const std::uint64_t* words, Index count, Index threads) {
     constexpr Index words_at_once = 1 << 17;
-    const MetricsKernel& kernel = *metrics_kernel();
+    const MetricsKernel& kernel = metrics_kernel();
     std::atomic<std::uint64_t> sum{0};
     for_each_piece((count + words_at_once - 1) / words_at_once, threads, [&](Index piece, Index) {
         const Index begin = piece * words_at_once;

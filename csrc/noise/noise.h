@@ -2,7 +2,7 @@
 // Noise for a place of the scene, whatever tile looks at it. A level changes no bit, only the time.
 #pragma once
 
-#include "stf/target.h"
+#include "stf/dispatch.h"
 #include "stf/types.h"
 
 namespace stf {

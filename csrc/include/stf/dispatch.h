@@ -2,7 +2,28 @@
 // Inner loops that are compiled for several instruction sets, called for the one that this machine has.
 #pragma once
 
+#include <optional>
+#include <vector>
+
 #include "stf/target.h"
+
+namespace stf {
+
+// What sources may be compiled for: the levels of x86-64 that GCC and Clang know, or whatever the compiler takes.
+enum class Level { portable, v3, v4 };
+
+// The widest level that sources are compiled for and this machine runs.
+Level machine_level();
+
+// All of them, the widest first.
+std::vector<Level> machine_levels();
+
+const char* name_of(Level level);
+
+// The level of that name, or the widest where `name` is null; nothing where it does not run on this machine.
+std::optional<Level> level_named(const char* name);
+
+}  // namespace stf
 
 // Declares a function of every target. Its sources define it in the namespace STF_TARGET.
 // STF_CALL(name, arguments) calls the one of this machine, STF_CALL_AT(level, name, arguments) that of a level.

@@ -2,8 +2,6 @@
 // Arithmetic that is compiled more than once: for several instruction sets, and for a device.
 #pragma once
 
-#include <optional>
-
 // Sources of one operation are compiled for several instruction sets and linked together. Their inline functions must
 // not be taken for one another, so everything in them lives in a namespace of its own, named by the build.
 #ifndef STF_TARGET
@@ -33,31 +31,3 @@
 #define STF_PREFETCH_FAR(address) static_cast<void>(address)
 #define STF_UNROLL
 #endif
-
-namespace stf {
-
-// What sources may be compiled for: the levels of x86-64 that GCC and Clang know, or whatever the compiler takes.
-enum class Level { portable, v3, v4 };
-
-// The widest level that sources are compiled for and this machine runs.
-Level machine_level();
-
-// The level of that name, or the widest where `name` is null; nothing where it does not run on this machine.
-std::optional<Level> level_named(const char* name);
-
-namespace STF_TARGET {
-
-// Whether this machine has the instructions that the source is compiled for.
-inline bool runs_here() {
-#if defined(__AVX512F__)
-    return machine_level() == Level::v4;
-#elif defined(__AVX2__)
-    return machine_level() != Level::portable;
-#else
-    return true;
-#endif
-}
-
-}  // namespace STF_TARGET
-
-}  // namespace stf
