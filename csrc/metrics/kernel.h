@@ -107,3 +107,5 @@ struct MetricsKernel {
 const MetricsKernel& metrics_kernel(Level level = machine_level());
 
 }  // namespace stf
+
+STF_DECLARE_TARGETS(const MetricsKernel& metrics_table())

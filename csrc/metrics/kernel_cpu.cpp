@@ -8,7 +8,7 @@ namespace stf {
 
 namespace STF_TARGET {
 
-extern const MetricsKernel kernel;
+const MetricsKernel& metrics_table();
 
 namespace {
 
@@ -83,7 +83,7 @@ void errors_f64(const double* p, const double* t, Index n, const ErrorBins& bins
 Index window_doubles(Index columns, Index reach) { return Tile::doubles(columns, reach); }
 
 void windows(const WindowTile& tile, WindowSum* sums, Index n, double* scratch) {
-    Tile(tile, sums, n, scratch, kernel).measure();
+    Tile(tile, sums, n, scratch, metrics_table()).measure();
 }
 
 std::uint64_t read(const std::uint64_t* STF_RESTRICT words, Index n) {
@@ -92,10 +92,12 @@ std::uint64_t read(const std::uint64_t* STF_RESTRICT words, Index n) {
     return sum;
 }
 
-}  // namespace
-
 const MetricsKernel kernel = {convert,    is_finite,  pairs_f32,      pairs_f64, angles_f32, angles_f64,
                               errors_f32, errors_f64, window_doubles, windows,   read};
+
+}  // namespace
+
+const MetricsKernel& metrics_table() { return kernel; }
 
 }  // namespace STF_TARGET
 

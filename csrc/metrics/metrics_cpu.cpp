@@ -374,6 +374,8 @@ void measure(const Measurement& measurement, const MeasuredSums& sums) {
         for (std::size_t i = 0; i < s.errors.size(); ++i) sums.errors[i] += s.errors[i];
 }
 
+const MetricsKernel& metrics_kernel(Level level) { return STF_CALL_AT(level, metrics_table, ); }
+
 void merge_pairs(PairSums* into, const PairSums* other, Index bands) {
     for (Index b = 0; b < bands; ++b) STF_TARGET::merge(into[b], other[b]);
 }
